@@ -1,7 +1,5 @@
 """Bands of output rows: their plan, and the call of the kernels that compute them one by one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import NamedTuple

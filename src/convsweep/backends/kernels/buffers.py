@@ -1,7 +1,5 @@
 """Memory for the kernels: aligned, and reused between calls."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Sequence
 

@@ -6,8 +6,6 @@ cores. A pool does not survive `fork`: the child of a process that has computed 
 waits for threads that do not exist. Start such processes by `spawn` or `forkserver`.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

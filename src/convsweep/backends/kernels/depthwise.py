@@ -1,7 +1,5 @@
 """Depthwise convolution: choice of the worker, its plan, packed weights, and the call."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ For small images two transposes are cheaper than lanes of pixels: rows do not fi
 kernel rows outside the image cost nothing if lanes are channels.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

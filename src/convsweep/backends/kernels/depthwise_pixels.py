@@ -4,8 +4,6 @@ All channels of a tile of outputs are computed before the next tile, so that mem
 written in its order. Nothing is copied or padded: windows that reach outside have fewer taps.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

@@ -7,8 +7,6 @@ neighbouring outputs are neighbours. Copies and zeros reach up to two vectors be
 need this extra room.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

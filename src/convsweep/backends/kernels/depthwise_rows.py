@@ -4,8 +4,6 @@ A band of a block of channels is copied with its padding, pixels 64 bytes apart.
 distance is the number of channels, often a power of two, for which caches have few lines.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 
@@ -17,8 +15,7 @@ from convsweep.backends.kernels.depthwise_work import WORKER
 from convsweep.backends.kernels.layouts import clear_vectors, clip_vectors, rows_from_rows
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 
-PIXEL_BYTES = 64
-"""Bytes per pixel of a block: a line of memory."""
+PIXEL_BYTES = 64  # bytes per pixel of a block: a line of memory
 PIXEL_VECTORS = PIXEL_BYTES // VECTOR_BYTES
 
 

@@ -4,8 +4,6 @@ The kernel is one row high, so that rows are independent. Inputs are read in pla
 at both ends of a row, which need padding, are copied.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

@@ -7,8 +7,6 @@ channel, taps are in a column, and each weight is in all lanes. With dilation d,
 are neighbours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

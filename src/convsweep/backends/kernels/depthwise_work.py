@@ -1,7 +1,5 @@
 """Plan of depthwise workers, each compiled for one tile shape, and the end of their outputs."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from convsweep.backends.kernels.compiling import inlined

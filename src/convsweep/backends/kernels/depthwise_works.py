@@ -1,7 +1,5 @@
 """Ways to compute a depthwise convolution: worker, tile, bands and layout of the weights."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ matrix products that read a band of padded input rows, once per kernel row
 (Anderson et al. 2017, Low-memory GEMM-based convolution algorithms; Georganas et al. 2018).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

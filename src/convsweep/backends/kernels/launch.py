@@ -4,8 +4,6 @@ A worker is compiled once, for one thread and for several. One function starts a
 addresses, so that the parallel loop, which takes long to compile, is compiled once.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

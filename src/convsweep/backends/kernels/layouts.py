@@ -4,8 +4,6 @@ Contiguous tensors consist of planes, one per channel; blocks are transposes of 
 tensors consist of rows of all channels, one per pixel; blocks are parts of the rows.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

@@ -5,8 +5,6 @@ Bands of pixels that fit into the second cache are multiplied with all panels of
 transposed band by band.
 """
 
-from __future__ import annotations
-
 import math
 from functools import cache
 from typing import Any, NamedTuple

@@ -5,8 +5,6 @@ or rows come in pairs that differ only in signs, and half of the products are sh
 (Lavin & Gray 2016, Fast Algorithms for Convolutional Neural Networks, section 4).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

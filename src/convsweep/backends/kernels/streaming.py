@@ -1,7 +1,5 @@
 """Copies to memory that is not read soon: they leave the caches to what is."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from llvmlite import ir

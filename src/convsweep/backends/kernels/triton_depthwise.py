@@ -1,7 +1,5 @@
 """Depthwise convolution on a GPU: each program computes a block of pixels and channels."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import triton

@@ -4,8 +4,6 @@ Rows are output pixels, columns are output channels. The sum is over the taps of
 channel, which are read from the image during the product (Chetlur et al. 2014, cuDNN).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import triton

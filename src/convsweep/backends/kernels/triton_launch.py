@@ -1,7 +1,5 @@
 """Output and arguments of the Triton kernels, which take inputs in any layout."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

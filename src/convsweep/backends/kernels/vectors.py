@@ -5,8 +5,6 @@ of AVX-512. The target decides which, or the variable CONVSWEEP_LANES: on a narr
 vector of 16 is two registers of AVX2. Addresses are int64, in bytes, and not checked.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,16 +27,12 @@ def _has_avx512() -> bool:
 
 
 _AVX512 = _has_avx512()
-LANES = requested_lanes() or (16 if _AVX512 else 8)
-"""Floats per vector."""
-REGISTERS = 32 if _AVX512 else 16 * 8 // LANES
-"""Vectors that fit into the registers."""
+LANES = requested_lanes() or (16 if _AVX512 else 8)  # floats per vector
+REGISTERS = 32 if _AVX512 else 16 * 8 // LANES  # vectors that fit into the registers
 FLOAT_BYTES = 4
-LINE_BYTES = 64
-"""Bytes that caches read and write at a time."""
+LINE_BYTES = 64  # bytes that caches read and write at a time
 VECTOR_BYTES = LANES * FLOAT_BYTES
-QUAD = 4
-"""Floats of the smallest part that is copied at once."""
+QUAD = 4  # floats of the smallest part that is copied at once
 
 FLOAT, INT = ir.FloatType(), ir.IntType(32)
 VECTOR, _QUAD = ir.VectorType(FLOAT, LANES), ir.VectorType(FLOAT, QUAD)
@@ -271,8 +265,7 @@ def _quads_of_transposed(builder: Any, rows: list[Any]) -> list[Any]:
     return [pick_lanes(builder, c, c, range(i, i + QUAD)) for i in firsts for c in columns]
 
 
-transpose = _transposition(LANES, VECTOR, _transposed)
-"""Transpose `LANES` vectors."""
+transpose = _transposition(LANES, VECTOR, _transposed)  # transpose `LANES` vectors
 transpose_columns = _transposition(LANES, _QUAD, _transposed_quads)
 """Transpose `LANES` rows of `QUAD` floats to vectors."""
 transpose_rows = _transposition(QUAD, VECTOR, _quads_of_transposed)

@@ -1,7 +1,5 @@
 """Request for vectors of a certain width, by an environment variable; without Numba."""
 
-from __future__ import annotations
-
 import os
 
 _VARIABLE, _ALLOWED = "CONVSWEEP_LANES", ("8", "16")

@@ -3,8 +3,6 @@
 Lavin & Gray 2016, Fast Algorithms for Convolutional Neural Networks.
 """
 
-from __future__ import annotations
-
 from functools import cache, partial
 
 import torch
@@ -38,8 +36,7 @@ from convsweep.system.calibration import Machine
 
 MAX_IMBALANCE = 1.1
 """Largest share of a thread relative to the mean; above, all threads share each phase."""
-SHARING_S = 20e-6
-"""Time to start three phases on several threads, which exchange data between them."""
+SHARING_S = 20e-6  # time to start three phases on several threads, which exchange data between them
 
 
 def prepare(

@@ -5,8 +5,6 @@ is a band; several bands are a block. Data between phases is `[frequency][channe
 [tile of the block][LANES]`. Arguments are raw addresses; steps are in bytes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 

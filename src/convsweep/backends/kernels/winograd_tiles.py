@@ -1,7 +1,5 @@
 """Choice of the tile of a 3x3 Winograd convolution, its MACs and error bound; without Numba."""
 
-from __future__ import annotations
-
 from math import prod
 
 import numpy as np
@@ -13,10 +11,8 @@ from convsweep.system import calibration
 from convsweep.system.calibration import Machine
 
 FLOAT_BYTES = 4
-OVERLAP = 2
-"""Inputs that neighbouring tiles share along each side."""
-TILES = (2, 4, 6)
-"""Outputs per tile along each side."""
+OVERLAP = 2  # inputs that neighbouring tiles share along each side
+TILES = (2, 4, 6)  # outputs per tile along each side
 
 _TRANSFORM_MACS, _TRANSFORM_BYTES = 5, 10  # per number
 _ONE_STREAM = 0.7  # rate of reading the weights, relative to that of two streams

@@ -1,7 +1,5 @@
 """Bytes that own kernels work on at a time, from the machine's caches; without Numba."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from convsweep.system.calibration import Machine, machine
@@ -15,14 +13,10 @@ class WorkingSets(NamedTuple):
 
     band: int
     """Inputs of a band that all panels of weights are multiplied with: half of the L2 cache."""
-    panel: int
-    """Outputs of a band and one panel: three quarters of the L1 cache."""
-    plane: int
-    """Padded depthwise inputs of one channel: half of the L1 cache."""
-    block: int
-    """Padded depthwise inputs of a block of channels: a quarter of the L2 cache."""
-    tiles: int
-    """Transformed inputs and outputs of Winograd: the L2 cache."""
+    panel: int  # outputs of a band and one panel: three quarters of the L1 cache
+    plane: int  # padded depthwise inputs of one channel: half of the L1 cache
+    block: int  # padded depthwise inputs of a block of channels: a quarter of the L2 cache
+    tiles: int  # transformed inputs and outputs of Winograd: the L2 cache
 
 
 def working_sets(given: Machine | None = None) -> WorkingSets:
