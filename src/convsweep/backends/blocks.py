@@ -153,9 +153,4 @@ def activation(layer: GraphLayer) -> Conv:
     if layer.norm is None:
         return relu
     gamma, beta, mean, variance = layer.norm
-
-    def norm_and_relu(y: Tensor) -> Tensor:
-        y = batch_norm(y, mean, variance, gamma, beta, layer.training, MOMENTUM, EPS)
-        return relu(y)
-
-    return norm_and_relu
+    return lambda y: relu(batch_norm(y, mean, variance, gamma, beta, layer.training, MOMENTUM, EPS))

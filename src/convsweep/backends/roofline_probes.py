@@ -5,7 +5,7 @@ a 1x1 convolution of a signal. The copy multiplies by one number, as Scale of ST
 1995): it is a 1x1 convolution of one channel, so both pass the same gate as other cases.
 """
 
-from convsweep.backends.base import Backend, Conv, Tensor, Weights
+from convsweep.backends.base import Backend, Conv, Weights
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
 from convsweep.results.schema import ROOFLINE
@@ -20,20 +20,12 @@ _ROW = 1024  # elements per image row: a problem's sides are limited
 
 def _prepare_matmul(problem: ConvProblem, weights: Weights) -> Conv:
     matrix = weights.dense.flatten(1)  # (C_out, C_in)
-
-    def conv(x: Tensor) -> Tensor:
-        return matrix.mm(x[0])[None]
-
-    return conv
+    return lambda x: matrix.mm(x[0])[None]
 
 
 def _prepare_copy(problem: ConvProblem, weights: Weights) -> Conv:
     factor = weights.dense.flatten()[0]
-
-    def conv(x: Tensor) -> Tensor:
-        return x * factor
-
-    return conv
+    return lambda x: x * factor
 
 
 MATMUL = Backend("matmul", _prepare_matmul, source="PyTorch")

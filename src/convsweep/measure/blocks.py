@@ -207,11 +207,8 @@ def _outputs(passes: Sequence[_Pass], grad: Tensor | None, eps: float) -> dict[s
     names = ("depthwise", "pointwise") if len(passes) > 1 else ("weight",)
     for name, one in zip(reversed(names), reversed(passes), strict=True):
         layer, suffix = one.layer, f"_{name}" if len(passes) > 1 else ""
-        problem, over, weight = (
-            layer.problem,
-            all_but_channels(layer.problem),
-            layer.weight.double(),
-        )
+        problem, weight = layer.problem, layer.weight.double()
+        over = all_but_channels(problem)
         assert layer.norm is not None
         gamma = _per_channel(layer.norm.gamma, problem)
         on, unsure = one.u.value > 0, one.u.value.abs() <= _INNER_UNITS * eps * one.u.error
@@ -220,8 +217,7 @@ def _outputs(passes: Sequence[_Pass], grad: Tensor | None, eps: float) -> dict[s
         normal, (inverse, relative) = one.normal, one.inverse
         # gz = gamma * inverse * (g - mean(g) - normal * mean(g * normal))
         product = _Bounded(
-            g.value * normal.value,
-            g.rounded * normal.value.abs() + g.value.abs() * normal.error,
+            g.value * normal.value, g.rounded * normal.value.abs() + g.value.abs() * normal.error
         )
         found[f"grad_gamma{suffix}"] = product.summed(over)
         found[f"grad_beta{suffix}"] = g.summed(over)

@@ -91,7 +91,9 @@ def explain(
         if small:
             found = with_fixed_cost(found, small.whole_s(), small.parts(), here.has_steps)
         every.append(found)
-    whole_s, parts = _quiet(wholes_s), _quiet_parts(every)
+    names = dict.fromkeys(name for one in every for name in one)
+    parts = {name: _quiet([one.get(name, 0.0) for one in every]) for name in names}
+    whole_s = _quiet(wholes_s)
     if is_faulting:
         parts[PAGE_FAULTS] = _quiet(faulting_s) - whole_s
         whole_s = _quiet(faulting_s)
@@ -123,11 +125,6 @@ def with_fixed_cost(
 def _quiet(seconds: Sequence[float]) -> float:
     """Return the lower quartile of blocks: other work on the machine only makes them longer."""
     return float(np.quantile(seconds, 0.25))
-
-
-def _quiet_parts(every: Sequence[Seconds]) -> Seconds:
-    names = dict.fromkeys(name for one in every for name in one)
-    return {name: _quiet([one.get(name, 0.0) for one in every]) for name in names}
 
 
 def _call(

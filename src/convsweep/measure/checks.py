@@ -160,14 +160,8 @@ def _tensors(inputs: Inputs) -> list[Tensor]:
     """Return all tensors that the backend receives."""
     weights = inputs.weights
     norms = [value for norm in (weights.norm, *weights.factor_norms) for value in norm or ()]
-    optional = (
-        inputs.x,
-        weights.dense,
-        weights.bias,
-        *(weights.factors or ()),
-        *norms,
-        inputs.grad,
-    )
+    factors = weights.factors or ()
+    optional = (inputs.x, weights.dense, weights.bias, *factors, *norms, inputs.grad)
     return [tensor for tensor in optional if tensor is not None]
 
 
@@ -210,11 +204,7 @@ def _check_tensor(y: Tensor, target: Target, inputs: Inputs) -> str | None:
 
 
 def _compare_all(
-    result: Sequence[Tensor],
-    targets: Targets,
-    accepted: Accepted,
-    *,
-    negated: bool = False,
+    result: Sequence[Tensor], targets: Targets, accepted: Accepted, *, negated: bool = False
 ) -> Outcome:
     """Compare outputs for x, or for changed inputs; return the first mismatch or the worst `ok`."""
     outcomes = []

@@ -181,13 +181,12 @@ def _prepare_and_check(
         result = replace(result, error_ratio=None, sample_flags=flags)
     if group.settings.effort is None and (mismatch := _check_integers(case, backend)):
         return mismatch
-    first_call_s, gate_calls_s = timed.seconds[0], sum(timed.seconds)
     outcome = replace(
         result,
         prepare_s=prepare_s,
-        first_call_s=first_call_s,
+        first_call_s=timed.seconds[0],
         call_s=timed.call_s,
-        gate_calls_s=gate_calls_s,
+        gate_calls_s=sum(timed.seconds),
         accepted=pickle.dumps(accepted),
     )
     called_s, other_bits = sum(timed.seconds[1:]), 0 < known < len(accepted)

@@ -51,16 +51,12 @@ class Outcome:
     energy_j_per_call: float | None = None
     sqnr_db: float | None = None
     time_s: float | None = None
-    call_s: float | None = None
-    """Least seconds of a call, from the gate; None: not known. Not a column."""
-    gate_calls_s: float = 0.0
-    """Seconds of the backend's calls in the gate. Not a column."""
-    trace_s: float = 0.0
-    """Seconds of finding the implementation. Not a column."""
-    blocks: tuple[tuple[float, ...], ...] = ()
-    """All samples by block, for the samples file. Not a column."""
-    accepted: bytes = b""
-    """Pickle of the outputs that were `ok`, for later passes. Not a column."""
+    # These are no columns.
+    call_s: float | None = None  # least seconds of a call, from the gate; None: not known
+    gate_calls_s: float = 0.0  # seconds of the backend's calls in the gate
+    trace_s: float = 0.0  # seconds of finding the implementation
+    blocks: tuple[tuple[float, ...], ...] = ()  # all samples by block, for the samples file
+    accepted: bytes = b""  # pickle of the outputs that were `ok`, for later passes
 
 
 MEASURED_COLUMNS = tuple(field.name for field in fields(Outcome) if field.name in COLUMNS)

@@ -125,6 +125,8 @@ class GroupTimer:
         timed = self._timed.pop(index)
         plan = timed.plan
         samples = [sample for block in timed.blocks for sample in block]
+        other = OTHER_BITS if timed.validated.other_bits else None
+        known = filter(None, (other, timed.validated.outcome.sample_flags))
         outcome = replace(
             timed.validated.outcome,
             accepted=b"",
@@ -133,7 +135,7 @@ class GroupTimer:
             peak_memory_bytes=self._peak_memory(timed.validated),
             load_avg_1m=psutil.getloadavg()[0],
             cpu_freq_hz=timed.clocks_hz[-1],
-            sample_flags="|".join(self._flags(timed)) or None,
+            sample_flags="|".join([*flags(timed.blocks, timed.clocks_hz), *known]) or None,
             blocks=tuple(timed.blocks),
             **timed.counts.columns(plan.calls),
             **vars(quantiles(samples)),
@@ -144,11 +146,6 @@ class GroupTimer:
     def explain(self, index: int, earlier: CallParts | None) -> CallParts:
         """Return the parts of a validated case's call."""
         return explain(self.group, index, self._validated[index], earlier)
-
-    def _flags(self, timed: _TimedCase) -> list[str]:
-        other = OTHER_BITS if timed.validated.other_bits else None
-        known = (other, timed.validated.outcome.sample_flags)
-        return [*flags(timed.blocks, timed.clocks_hz), *filter(None, known)]
 
     def _peak_memory(self, validated: ValidatedCase) -> int | None:
         """Measure the peak memory of one more call in one pass; None if it is long, or shows none.

@@ -62,8 +62,7 @@ class Worker:
         gc.freeze()  # imported objects are never garbage; scanning them takes 0.1 s
         self._heap_padding = process.randomize_heap_layout(random.Random(settings.seed))
         self._settings = settings
-        self._timers: list[tuple[GroupTimer, int]] = []
-        """Timer and index in its group, per case."""
+        self._timers: list[tuple[GroupTimer, int]] = []  # timer and index in its group, per case
 
     def reply(self, message: messages.Message) -> messages.Reply:
         """Return the reply to one message; a failure is an `Outcome`, never an exception."""

@@ -174,8 +174,7 @@ class NetworkRunner:
         self._last_pass = {_key(row): row.pass_index for row in known}
         self._failed = {_key(row) for row in known if row.status != "ok"}
         self._started = monotonic()
-        self.spent_s = 0.0
-        """Seconds of all networks in this session."""
+        self.spent_s = 0.0  # seconds of all networks in this session
 
     def due(self, pass_index: int) -> list[Network]:
         """Return the networks to time before this pass; one that failed is not tried again."""

@@ -35,8 +35,7 @@ class FirstPassData:
     """What later passes of a run need not compute again."""
 
     def __init__(self) -> None:
-        self.accepted: dict[Case, bytes] = {}
-        """Outputs that passed the gate."""
+        self.accepted: dict[Case, bytes] = {}  # outputs that passed the gate
         self._files: dict[tuple[object, ...], DataFile] = {}
         self._room = _MAX_DATA_BYTES
 
@@ -155,11 +154,9 @@ class _Batch:
         self._compile_s = {c: min(times * b.compile_s, most_s) for c, b in backends.items()}
         self._left_s = {case: self._limit_s + more for case, more in self._compile_s.items()}
         self._index: dict[Case, int] = {}
-        self._set_up_in: Counter[tuple[int, str]] = Counter()
-        """Cases per process."""
+        self._set_up_in: Counter[tuple[int, str]] = Counter()  # cases per process
         self._blocks: dict[Case, int] = {}
-        self._step_s: dict[Case, float] = {}
-        """Seconds of each case's last step."""
+        self._step_s: dict[Case, float] = {}  # seconds of each case's last step
         self._checks_s = 0.0
 
     def outcomes(self) -> Outcomes:

@@ -93,10 +93,8 @@ class GroupQueue:
         request = environment.request
         self.environment, self.monitor = environment, monitor
         self.networks = networks or NetworkRunner(None, (), (), (), RunInfo("", "", {}))
-        self.running = 0
-        """Tasks that the executor has started and not finished."""
-        self.phases_s: dict[str, float] = {}
-        """Seconds of the worker processes per phase."""
+        self.running = 0  # tasks that the executor has started and not finished
+        self.phases_s: dict[str, float] = {}  # seconds of the worker processes per phase
         self.backends = request.every_backend
         self._request, self._settings, self._record_row = request, settings, record
         self._cases, self._sync = request.every_case, sync

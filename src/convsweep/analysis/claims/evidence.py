@@ -63,12 +63,10 @@ def evaluate(run: Run) -> list[ClaimResult]:
 
 def _over_claimed(claim: Claim, log_s: Mapping[Timing, Array], baseline: str) -> dict[Pair, Array]:
     """Return the logarithms of measured / claimed of the pairs that share a pass."""
-    measured = {pair: log_s[pair.second] - log_s[pair.first]
-                for pair in claim.find_pairs(log_s, baseline)}  # fmt: skip
     return {
         pair: logs - np.log(pair.claimed)
-        for pair, logs in measured.items()
-        if not np.isnan(logs).all()
+        for pair in claim.find_pairs(log_s, baseline)
+        if not np.isnan(logs := log_s[pair.second] - log_s[pair.first]).all()
     }
 
 

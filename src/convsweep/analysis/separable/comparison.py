@@ -10,14 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convsweep.analysis.estimates import (
-    UNKNOWN,
-    Array,
-    Estimate,
-    Interval,
-    equal_mean,
-    interval,
-)
+from convsweep.analysis.estimates import UNKNOWN, Array, Estimate, Interval, equal_mean, interval
 from convsweep.analysis.labels import without_batch_size
 from convsweep.problems.problem import ConvProblem, Size, format_size
 from convsweep.problems.separable import (

@@ -61,12 +61,7 @@ def _compiled(layer: GraphLayer, channels_last: bool) -> Conv:
         warnings.simplefilter("ignore")  # it uses deprecated parts of torch
         run: Any = inductor.compile(graph, [zeros], options=_OPTIONS)
         run(zeros)  # the first call finishes the compilation
-
-    def conv(x: Tensor) -> Tensor:
-        y: Tensor = run(x)[0]
-        return y
-
-    return conv
+    return lambda x: run(x)[0]
 
 
 class _Layer(nn.Module):

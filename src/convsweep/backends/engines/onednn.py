@@ -81,12 +81,7 @@ def _in_blocks(layer: GraphLayer) -> Conv:
         weight, layer.bias, stride, padding, dilation, layer.problem.groups, size, _attached(layer)
     )
     run = operators.conv2d_run.default
-
-    def conv(x: Tensor) -> Tensor:
-        y: Tensor = run(x, packed)
-        return y
-
-    return conv
+    return lambda x: run(x, packed)
 
 
 def _in_rows(layer: GraphLayer, channels_last: bool) -> Conv:

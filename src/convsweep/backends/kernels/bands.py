@@ -94,11 +94,7 @@ def _imbalance(units: int, parts: int) -> float:
 
 
 def divided(
-    plan: BandPlan,
-    parts: int,
-    rows: int,
-    padded_row: int,
-    between_row: int = 0,
+    plan: BandPlan, parts: int, rows: int, padded_row: int, between_row: int = 0
 ) -> BandPlan:
     """Divide into bands of at most `rows` output rows that occupy `parts` threads.
 
@@ -114,11 +110,7 @@ def divided(
         whole = plan.images * bands
     rows = -(-plan.out_height // bands)
     padded_rows = (rows - 1) * plan.stride_y + plan.reach
-    floats = (
-        padded_rows * padded_row,
-        rows * between_row,
-        rows * plan.out_width * PANEL,
-    )
+    floats = (padded_rows * padded_row, rows * between_row, rows * plan.out_width * PANEL)
     line = buffers.ALIGNMENT_BYTES
     padded, between, tile = (-(-FLOAT_BYTES * n // line) * line for n in floats)
     return plan._replace(

@@ -127,11 +127,7 @@ CONVOLVE = Entry(worker_with(BandPlan), _convolve)
 
 
 def prepare(
-    problem: ConvProblem,
-    weights: Weights,
-    machine: Machine | None = None,
-    *,
-    relu: float = 0.0,
+    problem: ConvProblem, weights: Weights, machine: Machine | None = None, *, relu: float = 0.0
 ) -> Conv:
     """Pack the weights in panels of output channels, for torch's threads."""
     parts = threads()

@@ -158,11 +158,7 @@ def bands_of(problem: ConvProblem, parts: int, machine: Machine | None = None) -
 
 
 def prepare(
-    problem: ConvProblem,
-    weights: Weights,
-    machine: Machine | None = None,
-    *,
-    relu: float = 0.0,
+    problem: ConvProblem, weights: Weights, machine: Machine | None = None, *, relu: float = 0.0
 ) -> Conv:
     """Pack the weights in panels of output channels, for torch's threads."""
     matrix = packed_panels(weights.dense.flatten(1))

@@ -8,12 +8,7 @@ _TF32_ROUNDING = 2.0**13  # TF32 keeps 10 of the 23 bits of float32's mantissa
 
 _convolution = imported_late("engines.cudnn")
 _cudnn_backend = partial(
-    Backend,
-    version=TORCH,
-    direct=False,
-    transposed=True,
-    device_types=("cuda",),
-    family="engines",
+    Backend, version=TORCH, direct=False, transposed=True, device_types=("cuda",), family="engines"
 )
 
 BACKENDS = (

@@ -13,9 +13,8 @@ from convsweep.problems.problem import ConvProblem
 
 def unsupported(problem: ConvProblem) -> str | None:
     """Return why the rows of a window are not neighbours in memory."""
-    if problem.groups == 1 and problem.dilation[0] == 1:
-        return None
-    return "needs groups=1, dilation 1 along the first axis"
+    fits = problem.groups == 1 and problem.dilation[0] == 1
+    return None if fits else "needs groups=1, dilation 1 along the first axis"
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:

@@ -21,9 +21,8 @@ def depthwise_unsupported(problem: ConvProblem) -> str | None:
 
 def direct_unsupported(problem: ConvProblem) -> str | None:
     """Return why a problem is not a 2-D convolution of one group."""
-    if problem.rank == 2 and problem.groups == 1:
-        return None
-    return "needs 2 spatial dimensions, groups=1"
+    is_plain = problem.rank == 2 and problem.groups == 1
+    return None if is_plain else "needs 2 spatial dimensions, groups=1"
 
 
 def separable_unsupported(problem: ConvProblem) -> str | None:
