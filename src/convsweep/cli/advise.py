@@ -46,8 +46,9 @@ def advise(
     ITS CODE: load only models you trust.
 
     The convolutions that the model executes are recorded without computing them. Each distinct
-    layer is measured with every strategy and as a separable layer, and the whole model end to
-    end, as far as the budget allows (default 60s). Writes the files of a run, and layers.csv.
+    layer is measured with each basic backend, or those of --backend, and as a separable layer,
+    and the whole model end to end, as far as the budget allows (default 60s). Writes the files of
+    a run, and layers.csv.
     With --direction training each layer is measured with its gradients, and the whole model as a
     training step; single gradients are measured of layers only.
     """
