@@ -23,7 +23,8 @@ _COMPILING_SHARE = 0.02  # of the limit to compile, per problem in the first pas
 _RECOMPILING_S = 0.2  # per problem in every pass: from a cache, and the import of the compiler
 _CALL_OVERHEAD_S = 20e-6
 _CLOCK_OVERHEAD_S = 1e-7
-_SHORTEST_CALL_S = 1e-3  # shorter calls are mostly overhead
+_MOST_FIXED_S = 1e-3  # per call, whatever its MACs
+_MOST_WAIT_S = 0.1  # the same of several threads, which wait for each other on a loaded machine
 
 CaseFamily = tuple[str, str, Size, str, str, str, int, str, str]
 """Everything but channels and sizes; times within a family grow with the MACs."""
@@ -73,8 +74,9 @@ class Predictor:
 
     def observe(self, case: Case, call_s: float) -> None:
         """Add the time of a call."""
-        if call_s >= _SHORTEST_CALL_S:
-            self._calls_s[family(case)].append((case, call_s))
+        fixed_s = _MOST_FIXED_S if case.threads == 1 else _MOST_WAIT_S
+        if call_s > fixed_s:
+            self._calls_s[family(case)].append((case, call_s - fixed_s))
 
     def min_call_s(self, case: Case) -> tuple[float, Case] | None:
         """Return seconds of a call at the best rate of a smaller problem, and that problem."""

@@ -25,7 +25,8 @@ from tests.support.fake_sweep import BACKENDS, CASES, swept
 
 def test_a_case_that_cannot_end_in_time_is_predicted_from_smaller_ones() -> None:
     def slow(case: Case) -> Outcome:
-        return Outcome("ok", median_s=case.problem.macs * 1e-6 if case.backend == "a" else 1e-5)
+        slow_s = 1e-3 + case.problem.macs * 1e-6
+        return Outcome("ok", median_s=slow_s if case.backend == "a" else 1e-5)
 
     found = swept(slow, settings=Settings(case_timeout_s=10.0))
     slow_ones = {case for _, case, outcome in found.rows if outcome.status == "timeout"}
@@ -37,19 +38,22 @@ def test_a_case_that_cannot_end_in_time_is_predicted_from_smaller_ones() -> None
     )
 
 
-def test_calls_that_are_mostly_overhead_predict_nothing() -> None:
+@pytest.mark.parametrize(("threads", "fixed_s"), [(1, 1e-3), (2, 0.1)])
+def test_the_fixed_time_of_a_call_predicts_nothing(threads: int, fixed_s: float) -> None:
     predictor = Predictor()
-    small, large = CASES[0], CASES[-2]
-    predictor.observe(small, 5e-4)
+    small, large = (replace(case, threads=threads) for case in (CASES[0], CASES[-2]))
+    predictor.observe(small, fixed_s)
     assert predictor.min_call_s(large) is None
+    predictor.observe(small, fixed_s + 2.0)
+    assert predictor.min_call_s(small) == (pytest.approx(2.0), small)
 
 
 def test_a_prediction_takes_the_best_rate_of_the_same_kernel_size() -> None:
     cases = cross(GRIDS["channels"].layers(), ("a",))
     threes = [case for case in cases if case.problem.kernel_size == (3, 3)]
     predictor = Predictor()
-    predictor.observe(threes[2], 0.3)
-    predictor.observe(threes[3], 0.4)
+    predictor.observe(threes[2], 0.301)
+    predictor.observe(threes[3], 0.401)
     expected = 0.4 * threes[5].problem.macs / threes[3].problem.macs
     assert predictor.min_call_s(threes[5]) == (pytest.approx(expected), threes[3])
     assert predictor.min_call_s(threes[1]) is None
@@ -165,6 +169,6 @@ def test_a_depthwise_problem_predicts_no_dense_one() -> None:
     axes = ["in_channels=512", "size=56", "groups=depthwise,1"]
     depthwise, dense = cross([Layer(p) for p in span(map(parse_axis, axes))], ("a",))
     predictor = Predictor()
-    predictor.observe(depthwise, 0.5)
+    predictor.observe(depthwise, 0.501)
     assert predictor.min_call_s(dense) is None
     assert predictor.min_call_s(depthwise) == (pytest.approx(0.5), depthwise)

@@ -43,6 +43,7 @@ _TIMING_SHARE = 0.2  # of a budget: the most that timing the whole model takes
 _MOST_TIMING_SHARE = 0.3  # the same if its fewest passes take longer
 _CHECKS_OF_COPY = 2  # times the checks of the original: several backends per layer
 _LAYERS_SHARE = 0.4  # of that: timing the layers of one copy inside the model
+_SHORTEST_SWEEP_S = 10.0  # with compiling
 Watching = Callable[[], AbstractContextManager[OnProgress]]
 """Context manager that yields a function to call with the progress."""
 
@@ -121,8 +122,9 @@ def optimize(
     _require_valid(budget, measure_s, compare, out)
     given, kind = ModelInputs.of(inputs), type(getattr(model, "_orig_mod", model)).__name__
     with _threads(threads) as count:
-        checks_started_s = monotonic()
         plain = _unoptimized(model, given)
+        call(plain, given)  # the first call takes longer than those of the checks
+        checks_started_s = monotonic()
         original = copy_model(plain)
         copies = candidates(plain, given, every_format=measure_s > 0)
         expected = gate.ModelReference(original, given, copies[0].found.convolutions)
@@ -156,7 +158,7 @@ def optimize(
     optimized.__dict__["convsweep_report"] = OptimizeReport(
         kind,
         count,
-        str(source),
+        str(source if out is None else out),
         best.replaced,
         best.skipped,
         best.error,
@@ -262,8 +264,12 @@ def _measure(
     calls, inputs = copies[0].found.calls, copies[0].inputs
     if not calls:
         raise ValueError(f"{kind} has no convolution that is a module of its own")
-    if ends_s <= monotonic():
-        raise ValueError(f"the start and the checks leave no time of {budget} to measure layers")
+    if (missing_s := monotonic() - ends_s) >= 0:
+        needed_s = math.ceil(seconds(budget) + missing_s + _SHORTEST_SWEEP_S)
+        raise ValueError(
+            f"the start and the checks leave no time of {budget} to measure layers; "
+            f"at least {needed_s} s are needed"
+        )
     formats = [CHANNELS_LAST for one in copies if one.converts]
     with tempfile.TemporaryDirectory(dir=get_temp_dir()) as folder:
         run_dir = Path(folder) / "run" if out is None else Path(out)

@@ -115,7 +115,7 @@ def _outcome(report: OptimizeReport) -> list[str]:
         f"{f', {relus} with ReLU fused' if relus else ''}."
     )
     if not report.replaced:
-        return [first, "Keep the original: no layer has a faster backend."]
+        return [first, "Keep the original: no layer is known to have a faster backend."]
     if report.converts:
         first += " Inputs are converted to channels_last at entry, outputs back at exit."
     found, error = report.speedup, report.error
@@ -130,7 +130,8 @@ def _outcome(report: OptimizeReport) -> list[str]:
     expected = f"; {formatting.speedup(before_s / left_s)} expected" if left_s > 0 else ""
     times = f"{formatting.seconds(before_s)} before, {formatting.seconds(found.optimized_s.value)}"
     whole = f"Whole model: {times} after, {formatting.speedup(*found.ratio)}{expected}."
-    return [first, whole, _error(error), _ADVICE[found.verdict]]
+    advice = _ADVICE[found.verdict].format(source=report.source, threads=report.threads)
+    return [first, whole, _error(error), advice]
 
 
 def _engines(report: OptimizeReport) -> list[str]:
@@ -157,7 +158,8 @@ def _engines(report: OptimizeReport) -> list[str]:
 
 
 _ADVICE = {
-    "faster": "Use the optimized model: convsweep.optimize(model, SOURCE, inputs=x).",
+    "faster": "Use the optimized model, called with as many threads: "
+    "convsweep.optimize(model, {source!r}, inputs=x, threads={threads}).",
     "slower": "Keep the original, which is returned: the whole model is SLOWER.",
     "same": "Keep the original, which is returned: the whole model is equally fast.",
     "undecided": "Undecided, so the original is returned: repeat it with more time.",
