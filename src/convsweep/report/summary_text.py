@@ -151,17 +151,18 @@ def _threshold_sentence(found: Sequence[Threshold], most: int) -> Iterable[str]:
     """Yield from how many channels on separable layers are faster, per size in `most` words."""
     sizes: dict[int, list[str]] = {}
     for each in found:
-        sizes.setdefault(each.channels or 0, []).append(each.size)
-    never = sizes.pop(0, [])
+        sizes.setdefault(each.channels or -each.is_open, []).append(each.size)
+    never, unknown = sizes.pop(0, []), sizes.pop(-1, [])
     starts = sorted(sizes)
-    if not found:
-        return
     if not starts:
-        yield f"{SEPARABLE} is not always faster at any image size, even with the most channels."
+        if never:
+            where = f"{len(never)} of {len(found)} image sizes" if unknown else "any image size"
+            yield f"{SEPARABLE} is not always faster at {where}, even with the most channels."
         return
     parts = [f"from {n} channels on at {formatting.join(sizes[n])}" for n in starts]
     text = f"{SEPARABLE} is always faster {', '.join(parts)}"
-    text += f"; not at {formatting.join(never)}." if never else "."
+    text += f"; not at {formatting.join(never)}" if never else ""
+    text += f"; undecided at {formatting.join(unknown)}." if unknown else "."
     if len(text.split()) > most:
         where = "image size" if most else "image size and setting"
         rest = f" at the best {where}, from {starts[-1]} at the worst" if len(starts) > 1 else ""

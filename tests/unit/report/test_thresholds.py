@@ -62,6 +62,29 @@ def test_a_threshold_is_the_least_number_without_a_loss_from_there_on(run: Run):
         assert each.channels == min(winning, default=None)
 
 
+@pytest.mark.parametrize("slow", [(), (14,), (7, 14)])
+def test_only_decided_comparisons_make_a_negative_threshold(slow: tuple[int, ...], tmp_path: Path):
+    rows = [
+        row
+        for size in (7, 14)
+        for row in made.rows(
+            made.grid((16, 64), (size,), (3,)),
+            backends=PAIR,
+            noise=0 if size in slow else 2.0,
+            passes=3,
+            seconds=lambda problem, backend, device: 1e-3 * (1 + (backend == "separable")),
+        )
+    ]
+    made.write(tmp_path / "run", rows, made.ENVIRONMENT)
+    run = read_run(load(tmp_path / "run"), summarize(load(tmp_path / "run")))
+    [comparison] = (found := compare_settings(run)).values()
+    open_sizes = {each.size for each in comparison.thresholds if each.text == "undecided"}
+    assert open_sizes == {f"{size}x{size}" for size in (7, 14) if size not in slow}
+    negative = [one for one in summary_sentences(run, found, []) if "not always faster" in one]
+    assert len(negative) == bool(slow)
+    assert all(("any image size" in one) == (len(slow) == 2) for one in negative)
+
+
 def test_text_table_and_figure_have_the_same_thresholds(run: Run, tmp_path: Path):
     found = compare_settings(run)
     [comparison] = found.values()

@@ -93,6 +93,12 @@ class Threshold(NamedTuple):
     channels: int | None  # least of them from which on every replacement is faster
     problems: int
     faster: int
+    is_open: bool  # without `channels`, as comparisons with most channels are undecided
+
+    @property
+    def text(self) -> str:
+        """The number of channels, `undecided` or `none`."""
+        return str(self.channels or ("undecided" if self.is_open else "none"))
 
 
 @dataclass(frozen=True)
@@ -154,9 +160,11 @@ def _thresholds(replacements: Sequence[Replacement]) -> list[Threshold]:
         measured = sorted({each.problem.in_channels for each in own})
         others = [each.problem.in_channels for each in own if each.verdict != "faster"]
         start = next((channels for channels in measured if channels > max(others, default=0)), None)
+        last = {each.verdict for each in own if each.problem.in_channels == measured[-1]}
         if len(measured) > 1:
             counts = len(own), len(own) - len(others)
-            found.append(Threshold(format_size(size), measured, start, *counts))
+            is_open = start is None and last <= {"faster", "undecided"}
+            found.append(Threshold(format_size(size), measured, start, *counts, is_open))
     return found
 
 

@@ -78,7 +78,7 @@ def _thresholds(found: ByDirection) -> Table:
     """Return one row per setting and input size with several numbers of channels."""
     rows = []
     for setting, own in found.items():
-        starts = {name: {each.size: str(each.channels or "none") for each in of.thresholds}
+        starts = {name: {each.size: each.text for each in of.thresholds}
                   for name, of in own.items()}  # fmt: skip
         sizes = dict.fromkeys(size for of in starts.values() for size in of)
         rows += [(setting, size, *(starts.get(name, {}).get(size, "") for name in DIRECTIONS))

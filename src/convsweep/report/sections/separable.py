@@ -92,7 +92,7 @@ def _threshold_table(comparisons: Comparisons) -> Table:
     """Return one row per setting and input size with several numbers of channels."""
     numbers = ("measured channels", "always faster from", "problems", "faster")
     rows: list[tuple[str, ...]] = [
-        (setting, each.size, ", ".join(map(str, each.measured)), str(each.channels or "none"),
+        (setting, each.size, ", ".join(map(str, each.measured)), each.text,
          str(each.problems), str(each.faster))
         for setting, found in comparisons.items()
         for each in found.thresholds
