@@ -24,15 +24,16 @@ _MAX_REASONS = 10
 _MAX_NAMES = 5
 
 
-def open_comparisons_line(left: OpenComparisons) -> str:
+def open_comparisons_line(left: OpenComparisons, end_reason: str) -> str:
     """Return one line: undecided comparisons, and the time they would still need."""
     if not left.cases:
         return "All comparisons are decided."
     parts = [f"{formatting.count(left.cases, 'comparison')} undecided"]
     if left.early:
         parts.append(f"{left.early} with too few passes to estimate the time they need")
-    if left.more_s:
-        parts.append(f"about {duration(left.more_s)} more would decide most of them (--resume)")
+    if left.more_s and end_reason != "converged":
+        how = "--resume with more --passes" if end_reason == "all_passes" else "--resume"
+        parts.append(f"about {duration(left.more_s)} more would decide most of them ({how})")
     if left.on_the_margin:
         parts.append(f"{left.on_the_margin} too close to the margin to be decided by more time")
     return "; ".join(parts) + "."
@@ -40,7 +41,7 @@ def open_comparisons_line(left: OpenComparisons) -> str:
 
 def end_lines(ending: SweepResult) -> list[str]:
     """Return what a run with a budget or a precision leaves open: cases, then comparisons."""
-    lines = [open_comparisons_line(left) for left in ending.open_comparisons]
+    lines = [open_comparisons_line(left, ending.end_reason) for left in ending.open_comparisons]
     if ending.end_reason != "budget" or not ending.unmeasured:
         return lines
     cases = ending.unmeasured

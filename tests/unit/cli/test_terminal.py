@@ -1,6 +1,7 @@
 """Terminal text of a sweep: plan, progress, tables, skip reasons."""
 
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from convsweep.problems.grids import GRIDS
 from convsweep.results.store import RunFolder
 from convsweep.sweep.request import Options, read_request
 from convsweep.sweep.session import SweepResult
+from convsweep.sweep.stopping import OpenComparisons
 from convsweep.sweep.work_queue import Progress
 
 CASE = cross(GRIDS["smoke"].layers()[:1], ("torch_conv",))[0]
@@ -93,3 +95,16 @@ def test_a_layer_that_the_budget_left_out_is_named_once() -> None:
     )
     [line] = terminal.end_lines(ending)
     assert [line.count(layer.problem.label) for layer in layers] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("end_reason", "options"),
+    [("budget", {"--resume"}), ("all_passes", {"--resume", "--passes"}), ("converged", set())],
+)
+def test_the_options_that_decide_more_comparisons_are_named(
+    end_reason: str, options: set[str]
+) -> None:
+    left = OpenComparisons(cases=1, early=0, on_the_margin=0, more_s=1.0)
+    ending = SweepResult(end_reason, False, RunFolder(Path()), pd.DataFrame(), (left,))
+    [line] = terminal.end_lines(ending)
+    assert {*re.findall(r"--\w+", line)} == options
