@@ -77,13 +77,14 @@ def test_rows_that_are_missing_are_measured_and_no_others(command: Command, run:
             "problems was '--axis in_channels=1,2 --axis size=3' and is '--axis in_channels=1,3 "
             "--axis size=3' now\n",
         ),
-        ("--threads 1", "--shard 1/2", "--shard was None and is '1/2' now"),
+        ("--threads 1", "--shard 1/2", "--shard was not given and is 1/2 now"),
         ("--axis size=3", "--axis=size=4", "--axis size=3' and is '--axis in_channels=1,2 "),
-        ("torch_conv", "im2col", "--baseline was 'torch_conv' and is 'im2col' now"),
-        ("torch_conv", "im2col", "--backend was ['torch_conv'] and is ['im2col'] now"),
-        ("--threads 1", "--case-timeout 7s", "--case-timeout was 10.0 and is 7.0 now"),
-        ("--threads 1", "--allocator system", ": --allocator was 'retain' and is 'system' now\n"),
-        ("--threads 1", "--dtype float64", ": --dtype was ['float32'] and is ['float64'] now\n"),
+        ("torch_conv", "im2col", "--baseline was torch_conv and is im2col now"),
+        ("torch_conv", "im2col", "--backend was torch_conv and is im2col now"),
+        ("--threads 1", "--case-timeout 7s", "--case-timeout was 10 and is 7 now"),
+        ("--threads 1", "--allocator system", ": --allocator was retain and is system now\n"),
+        ("--threads 1", "--dtype float64", ": --dtype was float32 and is float64 now\n"),
+        ("--threads 1", "--threads 2", ": --threads was 1 and is 2 now\n"),
     ],
 )
 def test_another_request_is_refused(
@@ -92,6 +93,7 @@ def test_another_request_is_refused(
     files = contents(run)
     result = command(*" ".join(WORDS).replace(before, now).split(), "--out", run, "--resume")
     assert result.code == 2
+    assert not result.out
     assert result.err.startswith("convsweep: can't resume: ")
     assert expected in result.err
     assert result.err.count("\n") == 1

@@ -58,7 +58,7 @@ def require_same_model(run_dir: Path, name: str, labels: Sequence[str]) -> None:
     if not isinstance(stored, Mapping) or not (before := _labels(stored)):
         return
     if (stored.get("name"), before) != (name, [*labels]):
-        raise ValueError("cannot resume: the model or --input differs from that of the run")
+        raise ValueError("can't resume: the model or --input differs from that of the run")
 
 
 def read_advice(folder: RunFolder) -> Advice | None:

@@ -31,9 +31,11 @@ def announce(out: Path, request: Request, *, resume: bool) -> int | None:
     """Print the plan; or that a resumed run has nothing left, and return its exit code."""
     from convsweep.cli.plan import plan
     from convsweep.results import store
-    from convsweep.sweep.resume import is_finished
+    from convsweep.sweep.resume import is_finished, require_same_request
 
     if not (resume and is_finished(out, request)):
+        if resume:
+            require_same_request(out, request, output.command_line())
         output.say(plan(request))
         return None
     with (out / store.SUMMARY).open(encoding="utf-8", newline="") as file:

@@ -59,12 +59,44 @@ def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             } | {
                 _OPTIONS.get(name, name): (before.get(name), after[name])
                 for name in differ
-                if name in _OPTIONS or not name.startswith("request.")
+                if (name in _OPTIONS or not name.startswith("request."))
+                and not (name == "settings.cores" and "request.threads" in differ)
             }
-            texts = [f"{name} was {old!r} and is {new!r} now"
+            texts = [f"{name} was {_typed(old)} and is {_typed(new)} now"
                      for name, (old, new) in pairs.items() if old != new]  # fmt: skip
             others = f"the problems, layers or counts differ ({', '.join(differ)})"
             raise ValueError(f"can't resume: {'; '.join(texts) or others}")
+
+
+def require_same_request(run_dir: Path, request: Request, command: str) -> None:
+    """Raise `ValueError` if the options of `command` differ from those of the run.
+
+    It imports neither torch nor pandas.
+    """
+    now = _metadata(request) | {"command": command}
+    if request.budget_s is not None:
+        del now["settings"]  # those of the run are kept
+    require_same(store.read_environment(run_dir), now)
+
+
+def _metadata(request: Request) -> dict[str, Any]:
+    """Return the part of environment.json that is known before measuring."""
+    return {
+        **describe(dict(request.device_descriptions)),
+        "baseline": request.baseline,
+        "margin": request.margin,
+        "request": request.to_metadata(),
+        "settings": {"case_timeout_s": request.case_timeout_s},
+    }
+
+
+def _typed(value: object) -> str:
+    """Return a value as it is typed after its option."""
+    if value is None:
+        return "not given"
+    if isinstance(value, list):
+        return shlex.join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else shlex.quote(str(value))
 
 
 def _problem_options(metadata: Mapping[str, Any]) -> str:
@@ -93,17 +125,10 @@ def is_finished(run_dir: Path, request: Request) -> bool:
     It imports neither torch nor pandas.
     """
     earlier, path = store.read_environment(run_dir), run_dir / store.MEASUREMENTS
-    now = {
-        **describe(dict(request.device_descriptions)),
-        "baseline": request.baseline,
-        "margin": request.margin,
-        "request": request.to_metadata(),
-        "settings": {"case_timeout_s": request.case_timeout_s},
-    }
-    before = select(earlier, Use.RESUME)
+    before, now = select(earlier, Use.RESUME), select(_metadata(request), Use.RESUME)
     return (
         earlier.get("end_reason") in ("all_passes", "converged")
-        and all(before.get(name) == value for name, value in select(now, Use.RESUME).items())
+        and all(before.get(name) == value for name, value in now.items())
         and request.passes <= earlier.get("request", {}).get("passes", 0)
         and path.is_file()
         and (run_dir / store.SUMMARY).is_file()
