@@ -73,6 +73,8 @@ def case_table(row: Mapping[Any, Any], measurements: DataFrame) -> Table:
     own = measurements.merge(pd.DataFrame([row])[CASE_KEYS].astype(measurements[CASE_KEYS].dtypes))
     times = pass_times(own).dropna().astype(float)
     texts["each_pass_s"] = ", ".join(map(formatting.seconds, times))
+    if row["status"] == "ok" and (left_out := len(times) - row["passes"]):
+        texts["passes"] += f" of {len(times)}, {left_out} disturbed"
     return Table(("column", "value"), [item for item in texts.items() if item[1]])
 
 

@@ -89,14 +89,25 @@ def setting_sentences(speedups: Sequence[SettingSpeedup]) -> list[str]:
 
 def _setting_finding(own: Sequence[SettingSpeedup]) -> str:
     best, first = own[0], own[0].first
+    texts = {one.value: formatting.speedup(*one.speedup) for one in own}
+    unknown = [value for value, text in texts.items() if formatting.TOO_FEW in text]
+    lacking = f"{formatting.TOO_FEW} to compare {formatting.join(unknown)} with {first}"
+    if len(unknown) == len(own):
+        return f"There are {lacking}"
     if best.axis == BATCH_SIZE:
-        most, ratio = best.value, f", {formatting.speedup(*best.speedup)} those of {first}"
+        most, ratio = best.value, f", {texts[best.value]} those of {first}"
         if best.speedup.value < 1:
             most, ratio = first, ""
         return f"{most.capitalize()} gives the most images per second{ratio}"
     verb = "are" if best.axis == "threads" else "is"
-    parts = [f"{one.value} {verb} {formatting.speedup(*one.speedup)}" for one in own]
-    return f"{formatting.join(parts)} as fast as {first}"
+    parts = [f"{value} {verb} {text}" for value, text in texts.items() if value not in unknown]
+    return f"{formatting.join(parts)} as fast as {first}{f'; {lacking}' if unknown else ''}"
+
+
+def _as_fast(name: str, speedup: str, baseline: str) -> str:
+    if formatting.TOO_FEW in speedup:
+        return f"{name} has {formatting.TOO_FEW} to be compared with {baseline}"
+    return f"{name} is {speedup} as fast as {baseline}"
 
 
 def verdict_sentences(run: Run, comparisons: Comparisons) -> list[str]:
@@ -130,17 +141,17 @@ def direction_sentence(run: Run, found: ByDirection) -> str:
     }
     verdicts = [r.verdict for own in found.values() if last in own for r in own[last].replacements]
     where = "the mean" if len(found) == 1 else f"{len(means[last])} settings"
+    beside = "" if formatting.TOO_FEW in texts[first] else f"; {first} {texts[first]}"
     return (
-        f"In {last} {SEPARABLE} is {texts[last]} as fast as {run.baseline} in {where}, faster in "
-        f"{verdicts.count('faster')} of {formatting.count(len(verdicts), 'case')}; "
-        f"{first} {texts[first]}."
+        f"In {last} {_as_fast(SEPARABLE, texts[last], run.baseline)} in {where}, faster in "
+        f"{verdicts.count('faster')} of {formatting.count(len(verdicts), 'case')}{beside}."
     )
 
 
 def _verdict(found: SeparableComparison, baseline: str, most: int) -> Iterable[str]:
     wins = sum(each.verdict == "faster" for each in found.replacements)
     yield (
-        f"{SEPARABLE} is {formatting.speedup(*found.speedup)} as fast as {baseline} in the mean, "
+        f"{_as_fast(SEPARABLE, formatting.speedup(*found.speedup), baseline)} in the mean, "
         f"faster in {wins} of {formatting.count(len(found.replacements), 'problem')}; MAC ratio "
         f"{formatting.digits(found.mac_ratio)}."
     )
@@ -237,8 +248,8 @@ def _speedups(run: Run) -> Iterable[str]:
         own = (run.cases["backend"] == backend) & run.cases["speedup"].notna()
         ratios = mac_ratio(run)[own]
         yield (
-            f"{backend} is {formatting.speedup(*mean.interval)} as fast as {run.baseline} in the "
-            f"mean of {formatting.count(mean.problems, 'problem')}; MAC ratio "
+            f"{_as_fast(backend, formatting.speedup(*mean.interval), run.baseline)} in the mean "
+            f"of {formatting.count(mean.problems, 'problem')}; MAC ratio "
             f"{formatting.times(ratios.min(), ratios.max())}."
         )
 

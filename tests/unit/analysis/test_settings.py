@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from convsweep.analysis.estimates import Interval
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.settings import pair_settings, setting_speedups, varied
+from convsweep.analysis.settings import SettingSpeedup, pair_settings, setting_speedups, varied
 from convsweep.analysis.summary import summarize
 from convsweep.report.sections.settings import section
 from convsweep.report.summary_text import setting_sentences
@@ -184,6 +185,21 @@ def test_images_per_second_name_the_batch_that_gives_most(read: Read) -> None:
     assert [
         caption for caption, _ in section(run, setting_speedups(run)).tables if caption == BEST
     ] == []
+
+
+@pytest.mark.parametrize("wide", [(), (2,), (2, 4)])
+def test_a_mean_of_too_few_passes_is_no_number_in_a_sentence(wide: tuple[int, ...]) -> None:
+    speedups = [
+        SettingSpeedup(
+            "threads", f"{n} threads", "1 thread", "torch_conv", "",
+            Interval(1 / n, 0.02 if n in wide else 0.9 / n, 1.1 / n), Counter(undecided=4),
+        )
+        for n in (2, 4)
+    ]  # fmt: skip
+    [sentence] = setting_sentences(speedups)
+    assert sentence.count("x (") == 2 - len(wide)
+    assert sentence.count("too few passes") == bool(wide)
+    assert all(f"{n} threads" in sentence for n in (2, 4))
 
 
 def test_a_page_has_one_short_sentence_per_axis_and_the_tables(run: Run) -> None:

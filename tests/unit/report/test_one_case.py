@@ -1,6 +1,7 @@
 """One case of a run: found by its words, and measured again by the printed command."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from convsweep.problems.workloads import Layer, workloads
 from convsweep.results.store import write_environment
 from convsweep.sweep.request import Options, read_request
 from tests.support.row_factory import write
-from tests.support.synthetic_runs import grid
+from tests.support.synthetic_runs import grid, rows
 from tests.support.typed_commands import Command, typing_into
 
 INFO = RunInfo("run", "e0", {"cpu": "a processor", "vulkan": "a device"})
@@ -91,6 +92,27 @@ def test_values_are_readable(show: Command, tmp_path: Path) -> None:
         "implementation": "one_kernel",
         "relative_err": "3.0e-07",
     }
+
+
+@pytest.mark.parametrize(("slower", "passes"), [(1.0, "10"), (1.5, "5 of 10, 5 disturbed")])
+def test_disturbed_passes_are_counted(
+    slower: float, passes: str, show: Command, tmp_path: Path
+) -> None:
+    problems = grid((8, 16), (7,), (3,))
+    of_runs = rows(problems, backends=["torch_conv"], passes=10, noise=0, seconds=lambda *_: 1e-3)
+    factors = [slower if row.pass_index % 2 else 1.0 for row in of_runs]
+    names = ("min_s", "p05_s", "median_s", "p95_s")
+    write(
+        tmp_path / "run",
+        [
+            replace(row, **{name: factor * getattr(row, name) for name in names})
+            for row, factor in zip(of_runs, factors, strict=True)
+        ],
+    )
+    write_environment(tmp_path / "run", {})
+    printed = show(tmp_path / "run", problems[0].label).out
+    values = dict(line.split(maxsplit=1) for line in printed.splitlines()[:-1])
+    assert values["passes"].strip() == passes
 
 
 def test_a_case_is_found_by_whole_words_before_pieces(show: Command, tmp_path: Path) -> None:
