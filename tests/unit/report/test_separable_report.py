@@ -71,7 +71,7 @@ def test_the_verdict_has_counts_mean_and_mac_ratio(read: Read, channels: int) ->
 
 def test_one_pass_decides_nothing_and_has_no_interval(read: Read) -> None:
     run = read(measured(lambda p: 4.0, passes=1))
-    verdict, _ = verdict_sentences(run, compare_settings(run))
+    [verdict] = verdict_sentences(run, compare_settings(run))
     assert numbers(verdict)[-3:-1] == [0, 6]
     assert "(" not in verdict
 
