@@ -93,7 +93,8 @@ sweep_options = _all_of(
         "--problems",
         "FILE",
         "Problems: a CSV with the columns of the workload files, descriptors of benchdnn, or a log "
-        "with lines of MIOpenDriver or oneDNN. A dtype and direction of all lines are the default.",
+        "with lines of MIOpenDriver or oneDNN. A dtype or direction that all lines share becomes "
+        "the default.",
         type=path,
     ),
     value("--layer", "NAME", "Only this layer of the --workload, or of a model."),

@@ -201,8 +201,8 @@ def _read_others(folder: RunFolder, paths: Sequence[Path]) -> tuple[list[Section
     drift = measure_drift(rows, folder.request.baseline) if rows else None
     for other, section in zip(others, sections, strict=True):
         if section is None and not (drift and str(other.path.resolve()) in drift.runs):
-            kinds = "neither a noise run nor an accuracy study, nor one of three equal runs"
-            raise ValueError(f"--with {other}: {kinds}")
+            kinds = "a noise run, an accuracy study, or at least two other runs of the same cases"
+            raise ValueError(f"--with {other} adds nothing to the report: name {kinds}")
     return [section for section in sections if section], drift
 
 

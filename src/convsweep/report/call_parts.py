@@ -79,8 +79,8 @@ def _source(row: CallPartRow, parts: set[str]) -> str:
     if row.part != FIXED or row.fixed_cost_problem is None:
         return ""
     small = ConvProblem.parse(row.fixed_cost_problem)
-    channels = f"{small.in_channels} to {small.out_channels} channels"
-    return f"measured with {channels}, {format_size(small.input_size)}"
+    channels = f"{small.in_channels} input and {small.out_channels} output channels"
+    return f"of a small call: {channels}, {format_size(small.input_size)}"
 
 
 def picture(rows: Sequence[CallPartRow]) -> Picture | None:

@@ -35,7 +35,7 @@ def _result(found: RunComparison) -> str:
         **{f"Nothing compared, no case of the {age} run is ok": nothing
            and not found.cases[f"status_{age}"].eq("ok").any() for age in ("old", "new")},
         "Nothing compared, the runs share no case with a time": nothing,
-        f"Incomplete by {formatting.join(found.lacks)}": found.lacks,
+        f"Incomplete: {formatting.join(found.lacks)}": found.lacks,
         "All undecided": undecided == judged.sum(),
         "Partly undecided": undecided,
     }  # fmt: skip

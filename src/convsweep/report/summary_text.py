@@ -193,10 +193,14 @@ def _without_a_time(run: Run, statuses: Sequence[str]) -> Iterable[str]:
 def _missing(run: Run) -> Iterable[str]:
     """Yield the cases that are not in the run."""
     if run.missing_cases:
-        others = run.other_shards_cases
+        others, rest = run.other_shards_cases, ""
+        if others:
+            rest = ", all in other shards"
+        if 0 < others < run.missing_cases:
+            rest = f", {others} of them in other shards"
         yield (
-            f"Missing: {run.missing_cases} of {run.missing_cases + len(run.cases)} cases"
-            f"{f', {others} of them in other shards' if others else ''}; no network totals."
+            f"Missing: {run.missing_cases} of {run.missing_cases + len(run.cases)} cases{rest}; "
+            "no network totals."
         )
     if run.baseline not in set(run.cases["backend"]):
         yield f"The baseline {run.baseline} is not in this run: there are no speedups."

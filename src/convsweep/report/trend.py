@@ -88,8 +88,10 @@ def _means_table(trend: RunTrend, runs: int) -> Table:
         slower = [one.cases[one.cases["verdict"] == "slower"].value_counts(keys) for one in steps]
         for mean in steps[0].means.to_dict("records"):
             key = (mean["setting"], mean["backend"])
-            counts = "|".join(str(found.get(key, 0)) for found in slower)
+            counts = " " + "|".join(str(found.get(key, 0)) for found in slower)
+            if len(slower) == 1:  # _NOTE explains several
+                counts = f",{counts} slower"
             plain = ", plain time" if key[1] == steps[0].baseline else ""
             row = rows.setdefault(key, [key[0], key[1] + plain, *[""] * len(names)])
-            row[place] = f"{comparison.change(mean)} {counts}"
+            row[place] = f"{comparison.change(mean)}{counts}"
     return Table.by_setting((*keys, *names), [*map(tuple, rows.values())], names)

@@ -129,7 +129,7 @@ def test_shards_that_are_missing_are_told(tmp_path: Path) -> None:
 def test_a_shard_counts_the_cases_of_the_other_shards(tmp_path: Path) -> None:
     run_dir = write(tmp_path / "s1", [r for r in SWEPT if r.in_channels == 4], shard="1/2")
     page = write_report(run_dir, tmp_path / "report").with_suffix(".md").read_text()
-    assert f"Missing: {COUNT // 2} of {COUNT} cases, {COUNT // 2} of them in other shards" in page
+    assert f"Missing: {COUNT // 2} of {COUNT} cases, all in other shards" in page
 
 
 def test_rows_of_networks_are_merged_and_there_is_no_file_without(tmp_path: Path) -> None:

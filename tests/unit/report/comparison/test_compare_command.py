@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -196,6 +197,7 @@ def test_a_pull_request_gets_a_headline_and_tables(write: Write, command) -> Non
     page = command("compare old slow --format markdown").out
     assert page.startswith("**Regression")
     assert page.count("\n| C") == 8
+    assert re.search(r"\), \d+ slower \|", page)
 
 
 def test_a_long_table_counts_omitted_rows(write: Write) -> None:
