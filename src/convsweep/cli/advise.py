@@ -89,7 +89,9 @@ def advise(
         )
         return output.interrupted() if ending.interrupted else 1
     failed = _print_advice(advice, out)
-    output.say(*(terminal.end_lines(ending) if advice.is_timed else ()))
+    if advice.is_timed:
+        ends = terminal.end_lines(ending)
+        output.say(*ends, *([] if chosen["backends"] else advising.kernels_note(request)))
     return output.interrupted() if ending.interrupted else failed
 
 

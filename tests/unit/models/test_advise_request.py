@@ -6,6 +6,7 @@ from torch import nn
 
 from convsweep.models.advise.request import (
     distinct_layers,
+    kernels_note,
     model_metadata,
     read_shape,
     request_for,
@@ -71,6 +72,23 @@ def test_what_is_asked_is_the_baseline_every_hopeful_strategy_and_the_replacemen
     assert set(request_for("mine", layers, Options(backends=("loop",))).backends) == {
         "torch_conv", "separable", "loop",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("installed", "options", "noted"),
+    [
+        (True, Options(), True),
+        (True, Options(directions=("training",)), False),
+        (True, Options(dtypes=("float64",)), False),
+        (False, Options(), False),
+    ],
+)
+def test_own_kernels_that_could_run_are_named(
+    installed: bool, options: Options, noted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convsweep.backends.registry._is_installed", lambda module: installed)
+    request = request_for("mine", layers_of(nn.Conv2d(16, 16, 3), 1, 16, 28, 28), options)
+    assert bool(kernels_note(request)) == noted
 
 
 def test_a_model_that_no_backend_supports_is_refused() -> None:

@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from convsweep.backends.registry import list_backends
 from convsweep.formatting import one_line
+from convsweep.measure.outcome import skipped_outcome
 from convsweep.models.advise.conv_recorder import ModelTrace, RecordedConv
 from convsweep.problems.case import DTYPES, Case
 from convsweep.problems.problem import ConvProblem, Size, format_size
@@ -96,6 +98,14 @@ def _require_supported(request: Request, names: Sequence[str]) -> None:
         listed = "; ".join([*reasons][:_MAX_REASONS])
         which = "no backend" if names == tuple(request.backends) else "no named backend"
         raise ValueError(f"{which} supports any layer of {request.name}: {listed}")
+
+
+def kernels_note(request: Request) -> list[str]:
+    """Return a sentence if own kernels, which the request lacks, can run one of its cases."""
+    others = [one for one in list_backends().values() if one.family == "kernels"]
+    if all(skipped_outcome(case, one) for case in request.cases for one in others):
+        return []
+    return ["Own kernels are often faster: --backend kernels, or convsweep optimize."]
 
 
 def drop_slow_backends(request: Request, max_slowdown: float) -> Request:
