@@ -91,7 +91,7 @@ def _metadata(request: Request) -> dict[str, Any]:
 
 
 def _typed(value: object) -> str:
-    """Return a value as it is typed after its option."""
+    """Return a value as on the command line, quoted for a shell."""
     if value is None:
         return "not given"
     if isinstance(value, list):
