@@ -27,6 +27,8 @@ from convsweep.models.optimize.layer_inventory import ModelInputs, call, copy_mo
 from convsweep.models.optimize.layer_sweep import sweep_layers
 from convsweep.models.optimize.report import OptimizeReport
 from convsweep.models.optimize.speedup import (
+    MAX_PASSES,
+    MIN_PASSES,
     ModelSpeedup,
     layer_times,
     layers_fit,
@@ -41,6 +43,7 @@ from convsweep.units import read_limit, seconds
 MEASURE_S = 10.0  # Default seconds for timing the whole model
 _TIMING_SHARE = 0.2  # of a budget: the most that timing the whole model takes
 _MOST_TIMING_SHARE = 0.3  # the same if its fewest passes take longer
+_MOST_TIMES_LEAST = 1.5 * MAX_PASSES / MIN_PASSES  # time of the most passes, by the fewest
 _CHECKS_OF_COPY = 2  # times the checks of the original: several backends per layer
 _LAYERS_SHARE = 0.4  # of that: timing the layers of one copy inside the model
 _SHORTEST_SWEEP_S = 10.0  # with compiling
@@ -137,8 +140,9 @@ def optimize(
             ends_s = started_s + seconds(budget)
             checks_s = _CHECKS_OF_COPY * (monotonic() - checks_started_s)
             per_copy_s = checks_s + timing_s * _LAYERS_SHARE
-            whole_s = least_s(original, given, device, 1 + len(copies))
-            whole_s = max(timing_s, min(whole_s, _MOST_TIMING_SHARE * seconds(budget)))
+            fewest_s = least_s(original, given, device, 1 + len(copies))
+            whole_s = min(fewest_s, _MOST_TIMING_SHARE * seconds(budget))
+            whole_s = max(whole_s, min(timing_s, _MOST_TIMES_LEAST * fewest_s))
             sweep_ends_s = ends_s - whole_s - len(copies) * per_copy_s
             with watching() as observe:
                 table = _measure(
