@@ -31,10 +31,12 @@ def announce(out: Path, request: Request, *, resume: bool) -> int | None:
     """Print the plan; or that a resumed run has nothing left, and return its exit code."""
     from convsweep.cli.plan import plan
     from convsweep.results import store
+    from convsweep.results.lock import require_unlocked
     from convsweep.sweep.resume import is_finished, require_same_request
 
     if not (resume and is_finished(out, request)):
         if resume:
+            require_unlocked(out)
             require_same_request(out, request, output.command_line())
         output.say(plan(request))
         return None
