@@ -159,7 +159,7 @@ def page(rows: Sequence[Row]) -> str:
     )  # fmt: skip
     layers = Table(
         ("kernel", "problem", "format", "settings", "chosen", "µs", "best", "µs of it",
-         "chosen / best", "computed for AVX-512, not measured"),
+         "chosen / best", "computed for AVX-512"),
         [(r.kernel, r.problem, r.memory_format, str(r.settings), r.chosen, f"{r.chosen_us:.1f}",
           r.best, f"{r.best_us:.1f}", f"{r.ratio:.3f}", r.computed_avx512) for r in rows],
         frozenset(("settings", "µs", "µs of it", "chosen / best")),
