@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 OTHER_BITS = "other_bits"
-PROJECTED, QUANTIZED = "projected", "quantized"
+PROJECTED, QUANTIZED, RETRIED = "projected", "quantized", "retried"
 UNNAMED, DISTURBED = "no implementation", "trace disturbed"
 OF_TRACE = (UNNAMED, DISTURBED)
 MOST_TRACED = 1.25  # times the median time: other work disturbed a longer trace
@@ -20,6 +20,7 @@ FLAGS = {
     DISTURBED: f"kernel_s and reorder_s are more than {MOST_TRACED} times the median time",
     PROJECTED: "the output was checked by signed sums and a part in full; errors are of that part",
     QUANTIZED: "int8 is another function: only its signal-to-noise ratio was checked",
+    RETRIED: "measured in a second attempt, after a timeout that the backend does not explain",
 }
 """Each flag and its meaning."""
 

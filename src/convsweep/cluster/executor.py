@@ -78,7 +78,7 @@ class RayExecutor:
             if task.network is not None:
                 queue.networks.add(task.network, task.pass_index, outcome, 0.0)
             for case in task.cases:
-                queue.add(task.pass_index, case, outcome)
+                queue.add(task, case, outcome)
 
     def metadata(self, earlier: Mapping[str, Any]) -> dict[str, object]:
         """Return the nodes and lost tasks of this session and the `earlier` ones."""
@@ -99,4 +99,4 @@ def _complete(queue: GroupQueue, task: SweepTask, result: TaskResult) -> None:
     assert isinstance(result.value, GroupResult), f"node {node} returned {result.value!r}"
     queue.phases_s = add_seconds(queue.phases_s, result.value.phases_s)
     for case, outcome in result.value.outcomes:
-        queue.add(task.pass_index, case, outcome, node)
+        queue.add(task, case, outcome, node)

@@ -1,9 +1,10 @@
 """Outcome of one case in one pass, and its row in measurements.csv."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from convsweep.analysis.sample_flags import RETRIED
 from convsweep.backends.base import Backend, Unsupported
 from convsweep.backends.registry import skip_reason
 from convsweep.backends.work import executed_macs, least_bytes, moved_bytes
@@ -87,6 +88,14 @@ def skipped_outcome(case: Case, backend: Backend) -> Outcome | None:
         block=case.block,
     )
     return Outcome("skipped", reason) if reason else None
+
+
+def retried(outcome: Outcome) -> Outcome:
+    """Return the outcome of a second attempt, marked as one."""
+    if outcome.status == "timeout":
+        return replace(outcome, reason=f"{outcome.reason}, in both attempts")
+    flags = "|".join(filter(None, (outcome.sample_flags, RETRIED)))
+    return replace(outcome, sample_flags=flags)
 
 
 def failure(error: BaseException) -> Outcome:

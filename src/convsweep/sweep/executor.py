@@ -119,7 +119,7 @@ class LocalExecutor:
                 for case, outcome in scheduler.measure(
                     task.cases, lambda: budget.left_s, queue.monitor.should_stop
                 ):
-                    queue.add(task.pass_index, case, outcome)
+                    queue.add(task, case, outcome)
                     now = total_progress(queues)
                     on_progress(now)
                     shown = now.done

@@ -25,6 +25,7 @@ _CALL_OVERHEAD_S = 20e-6
 _CLOCK_OVERHEAD_S = 1e-7
 _MOST_FIXED_S = 1e-3  # per call, whatever its MACs
 _MOST_WAIT_S = 0.1  # the same of several threads, which wait for each other on a loaded machine
+_FAR_BELOW = 20  # times the forecast of a case's calls: no load makes them that slow
 
 CaseFamily = tuple[str, str, Size, str, str, str, int, str, str]
 """Everything but channels and sizes; times within a family grow with the MACs."""
@@ -71,11 +72,15 @@ class Predictor:
 
     def __init__(self) -> None:
         self._calls_s: dict[CaseFamily, list[tuple[Case, float]]] = defaultdict(list)
+        self._timed_out: set[CaseFamily] = set()
 
-    def observe(self, case: Case, call_s: float) -> None:
-        """Add the time of a call."""
+    def observe(self, case: Case, outcome: Outcome) -> None:
+        """Add the time of a call, if it is known, and whether the case has timed out."""
+        if outcome.status == "timeout":
+            self._timed_out.add(family(case))
+        call_s = outcome.call_s if outcome.median_s is None else outcome.median_s
         fixed_s = _MOST_FIXED_S if case.threads == 1 else _MOST_WAIT_S
-        if call_s > fixed_s:
+        if call_s is not None and call_s > fixed_s:
             self._calls_s[family(case)].append((case, call_s - fixed_s))
 
     def min_call_s(self, case: Case) -> tuple[float, Case] | None:
@@ -98,6 +103,24 @@ class Predictor:
             f"predicted from {smaller.problem.label}: {needed} calls of at least {call_s:.3g} s "
             f"each exceed the limit of {settings.case_timeout_s:g} s",
         )
+
+    def is_stall(
+        self, case: Case, backend: Backend, settings: Settings, measured: Collection[Case]
+    ) -> bool:
+        """Return whether a timeout of the case is due to the machine, not to the backend.
+
+        Either the case is among the `measured` ones. Or its calls are far shorter than the limit,
+        by smaller cases or nominally, nothing is left to compile, and its family has no timeout.
+        """
+        if case in measured:
+            return True
+        compiled = any(one.backend == case.backend for one in measured)
+        compiles = backend.compiles_per_problem or (backend.compile_s and not compiled)
+        if compiles or family(case) in self._timed_out:
+            return False
+        found = self.min_call_s(case)
+        call_s = found[0] if found else nominal_call_s(case, backend)
+        return _FAR_BELOW * min_calls(settings.effort) * call_s <= settings.case_timeout_s
 
 
 def family(case: Case) -> CaseFamily:

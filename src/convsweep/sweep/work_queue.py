@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from convsweep.backends.base import Backend
-from convsweep.measure.outcome import Outcome, RunInfo
+from convsweep.measure.outcome import Outcome, RunInfo, retried
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
 from convsweep.sweep.forecast import Countdown, Predictor, case_s, first_s, is_probe, pass_count
@@ -63,6 +63,7 @@ class SweepTask:
     cases: Sequence[Case] = ()
     network: Network | None = None
     attempts: int = 0  # number of lost attempts
+    is_retry: bool = False  # second attempt of one case, after an unlikely timeout
 
     @property
     def label(self) -> str:
@@ -75,7 +76,8 @@ class GroupQueue:
 
     The first pass runs from small to large problems, so that timeouts can be predicted. It ends
     before the second begins; later passes run in random order. A case that failed is not measured
-    again: its outcome is recorded in every pass. Networks are timed before each pass.
+    again: its outcome is recorded in every pass. Only a timeout that the machine has caused is
+    followed by a second attempt in the same pass. Networks are timed before each pass.
 
     `record` writes one outcome; `sync` waits for the disk; `known` are results of a resumed run.
     """
@@ -125,33 +127,39 @@ class GroupQueue:
     def next(self) -> SweepTask | None:
         """Return the next task. Returns None if running tasks must end first, or none is left."""
         self._sync()
-        if self._stopped:
+        if self._stopped or (self._requeued and self._should_stop()):
             return None
         return self._requeued.popleft() if self._requeued else next(self._tasks, None)
 
     def requeue(self, task: SweepTask) -> None:
-        """Run a lost task again."""
+        """Run a task again."""
         self._requeued.append(task)
 
     def abort(self, end_reason: str) -> None:
         """Stop; nothing can run the rest."""
         self._stopped, self.monitor.end_reason = True, end_reason
 
-    def add(self, pass_index: int, case: Case, outcome: Outcome, node: str | None = None) -> None:
-        """Record a measured outcome."""
+    def add(self, task: SweepTask, case: Case, outcome: Outcome, node: str | None = None) -> None:
+        """Record a measured outcome; after an unlikely timeout, run the case once more instead."""
+        measured, backend = self.monitor.results.time_s, self.backends[case.backend]
+        if task.is_retry:
+            outcome = retried(outcome)
+        elif outcome.status == "timeout" and self._predictor.is_stall(
+            case, backend, task.settings, measured
+        ):
+            self.requeue(replace(task, cases=[case], is_retry=True))
+            return
         self._observe(case, outcome)
         budgeted = self._request.budget_s is not None
         if budgeted and outcome.blocks:
             self._tuning.add(case, outcome.blocks)
-        self._record(pass_index, case, outcome, node)
+        self._record(task.pass_index, case, outcome, node)
 
     def _observe(self, case: Case, outcome: Outcome) -> None:
-        """Keep the call time for predictions; settle a case that failed."""
+        """Keep the outcome for predictions; settle a case that failed."""
         if outcome.status != "ok":
             self._resolved[case] = outcome
-        call_s = outcome.call_s if outcome.median_s is None else outcome.median_s
-        if call_s is not None:
-            self._predictor.observe(case, call_s)
+        self._predictor.observe(case, outcome)
 
     @property
     def unmeasured(self) -> list[Case]:

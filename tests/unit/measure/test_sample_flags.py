@@ -11,6 +11,7 @@ from convsweep.analysis.sample_flags import (
     OTHER_BITS,
     PROJECTED,
     QUANTIZED,
+    RETRIED,
     UNNAMED,
     flags,
 )
@@ -77,4 +78,4 @@ def test_a_clock_that_falls_is_throttled(
 
 def test_every_flag_is_explained() -> None:
     assert list(FLAGS)[:4] == ["drift", "autocorrelated", "bimodal", "throttled"]
-    assert list(FLAGS)[4:] == [OTHER_BITS, UNNAMED, DISTURBED, PROJECTED, QUANTIZED]
+    assert list(FLAGS)[4:] == [OTHER_BITS, UNNAMED, DISTURBED, PROJECTED, QUANTIZED, RETRIED]

@@ -23,6 +23,10 @@ from convsweep.sweep.forecast import (
 from tests.support.fake_sweep import BACKENDS, CASES, swept
 
 
+def called(call_s: float) -> Outcome:
+    return Outcome("ok", median_s=call_s)
+
+
 def test_a_case_that_cannot_end_in_time_is_predicted_from_smaller_ones() -> None:
     def slow(case: Case) -> Outcome:
         slow_s = 1e-3 + case.problem.macs * 1e-6
@@ -42,9 +46,9 @@ def test_a_case_that_cannot_end_in_time_is_predicted_from_smaller_ones() -> None
 def test_the_fixed_time_of_a_call_predicts_nothing(threads: int, fixed_s: float) -> None:
     predictor = Predictor()
     small, large = (replace(case, threads=threads) for case in (CASES[0], CASES[-2]))
-    predictor.observe(small, fixed_s)
+    predictor.observe(small, called(fixed_s))
     assert predictor.min_call_s(large) is None
-    predictor.observe(small, fixed_s + 2.0)
+    predictor.observe(small, called(fixed_s + 2.0))
     assert predictor.min_call_s(small) == (pytest.approx(2.0), small)
 
 
@@ -52,8 +56,8 @@ def test_a_prediction_takes_the_best_rate_of_the_same_kernel_size() -> None:
     cases = cross(GRIDS["channels"].layers(), ("a",))
     threes = [case for case in cases if case.problem.kernel_size == (3, 3)]
     predictor = Predictor()
-    predictor.observe(threes[2], 0.301)
-    predictor.observe(threes[3], 0.401)
+    predictor.observe(threes[2], called(0.301))
+    predictor.observe(threes[3], called(0.401))
     expected = 0.4 * threes[5].problem.macs / threes[3].problem.macs
     assert predictor.min_call_s(threes[5]) == (pytest.approx(expected), threes[3])
     assert predictor.min_call_s(threes[1]) is None
@@ -169,6 +173,6 @@ def test_a_depthwise_problem_predicts_no_dense_one() -> None:
     axes = ["in_channels=512", "size=56", "groups=depthwise,1"]
     depthwise, dense = cross([Layer(p) for p in span(map(parse_axis, axes))], ("a",))
     predictor = Predictor()
-    predictor.observe(depthwise, 0.501)
+    predictor.observe(depthwise, called(0.501))
     assert predictor.min_call_s(dense) is None
     assert predictor.min_call_s(depthwise) == (pytest.approx(0.5), depthwise)
