@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 
 
 @contextmanager
@@ -36,4 +37,10 @@ def _flush() -> None:
         with suppress(AttributeError, OSError, ValueError):  # missing, full or closed
             stream.flush()
     with suppress(AttributeError, OSError, TypeError):  # no C library by that name
-        ctypes.CDLL(None).fflush(None)
+        c_library().fflush(None)
+
+
+@cache
+def c_library() -> ctypes.CDLL:
+    """Return the C library of this process, or raise as `ctypes.CDLL` does; loaded once."""
+    return ctypes.CDLL(None)

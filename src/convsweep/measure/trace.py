@@ -7,12 +7,14 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.profiler import profile, record_function
+from torch._C._profiler import _RecordFunctionFast
+from torch.autograd.profiler import profile
 
 from convsweep.backends.base import Implementation
 from convsweep.formatting import error_line
@@ -95,7 +97,7 @@ def record(call: Callable[[], object], calls: int, device: Device) -> list[Trace
     with captured_output() as lines, mkldnn.verbose(level), profiler, one_thread:
         for _ in range(calls + discarded):
             os.write(1, f"\n{_CALL}\n".encode())
-            with record_function(_CALL):
+            with _RecordFunctionFast(_CALL):
                 call()
                 device.synchronize()
     found = profiler.kineto_results
@@ -104,36 +106,48 @@ def record(call: Callable[[], object], calls: int, device: Device) -> list[Trace
     printed = "\n".join([*lines, ""]).split(f"\n{_CALL}\n")[1:]
     return [
         TracedCall(
-            [*_operators(root)],
+            operators,
             primitives_in(own.splitlines()),
             [one for start, one in kernels if root.start_time_ns <= start < root.end_time_ns],
-            _allocation_s(root),
+            allocation_s,
         )
-        for root, own in zip(roots, printed, strict=True)
-    ][discarded:]
+        for root, own in zip(roots[discarded:], printed[discarded:], strict=True)
+        for operators, allocation_s in [_work(root)]
+    ]
 
 
-def _operators(event: Any) -> Iterator[Operator]:
-    """Yield the innermost operators of an event that compute, and the copies, in their order."""
-    if event.name in COPIES:
-        yield Operator(event.name, event.duration_time_ns * 1e-9)
-        return
-    inner = [one for child in event.children for one in _operators(child)]
-    yield from inner
-    is_operator = event.tag.name == "TorchOp" and (
-        ("::" in event.name and "autograd::" not in event.name) or _GENERATED.match(event.name)
-    )
-    leaves_work = _NO_WORK.fullmatch(event.name) or any(one.name not in COPIES for one in inner)
-    if is_operator and (_COMPUTES.fullmatch(event.name) or not leaves_work):
-        own_ns = event.duration_time_ns - sum(child.duration_time_ns for child in event.children)
-        yield Operator(_GENERATED.sub("", event.name), own_ns * 1e-9)
+def _work(event: Any) -> tuple[list[Operator], float]:
+    """Return the innermost operators of an event that compute, and the copies, in their order.
+
+    Also return the seconds in which it allocates memory, without mapping it.
+    """
+    name, own_ns = event.name, event.duration_time_ns
+    operators: list[Operator] = []
+    allocation_s, called_ns = 0.0, 0
+    for child in event.children:
+        inner, inner_s = _work(child)
+        operators += inner
+        allocation_s += inner_s
+        called_ns += child.duration_time_ns
+    if _ALLOCATES.match(name):
+        allocation_s = own_ns * 1e-9
+    if name in COPIES:
+        return [Operator(name, own_ns * 1e-9)], allocation_s
+    computes = _computes(name)
+    if computes is None:
+        computes = all(one.name in COPIES for one in operators)
+    if computes and event.tag.name == "TorchOp":
+        operators.append(Operator(_GENERATED.sub("", name), (own_ns - called_ns) * 1e-9))
+    return operators, allocation_s
 
 
-def _allocation_s(event: Any) -> float:
-    """Return the seconds in which an event allocates memory, without mapping it."""
-    if _ALLOCATES.match(event.name):
-        return float(event.duration_time_ns * 1e-9)
-    return sum(map(_allocation_s, event.children))
+@cache
+def _computes(name: str) -> bool | None:
+    """Return whether an event computes by itself; None if only without an inner operator."""
+    if _COMPUTES.fullmatch(name):
+        return True
+    is_operator = ("::" in name and "autograd::" not in name) or _GENERATED.match(name)
+    return None if is_operator and not _NO_WORK.fullmatch(name) else False
 
 
 def _kernels(events: Iterable[Any]) -> Iterator[tuple[int, Operator]]:

@@ -1,9 +1,10 @@
 """Peak memory of some work in this process, on Linux with glibc."""
 
-import ctypes
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+
+from convsweep.descriptors import c_library
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # proc(5): resets VmHWM to the resident bytes
@@ -24,13 +25,13 @@ def _is_supported() -> bool:
     """Return whether memory that is allocated, freed and allocated again is measured."""
     try:
         found = [_peak(lambda: b"x" * _TRIAL) for _ in range(2)]
-    except (OSError, AttributeError, TypeError, StopIteration):
+    except (OSError, AttributeError, TypeError, IndexError):
         return False
     return all(_TRIAL / 2 < bytes_ < 2 * _TRIAL for bytes_ in found)
 
 
 def _peak(work: Callable[[], object]) -> int:
-    ctypes.CDLL(None).malloc_trim(0)
+    c_library().malloc_trim(0)
     _RESET.write_text(_RESET_PEAK, encoding="ascii")
     before = _highest()
     work()
@@ -39,5 +40,5 @@ def _peak(work: Callable[[], object]) -> int:
 
 def _highest() -> int:
     """Return the most resident bytes since the last reset."""
-    lines = _STATUS.read_text(encoding="ascii").splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    text = _STATUS.read_bytes().partition(b"VmHWM:")[2]
+    return 1024 * int(text.split(maxsplit=1)[0])
