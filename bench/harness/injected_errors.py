@@ -21,7 +21,7 @@ from torch import Tensor
 
 from convsweep.backends.base import Conv, direct_sum_bound
 from convsweep.backends.strategies.torch_conv import prepare
-from convsweep.measure.checks import check, output
+from convsweep.measure.checks import check, output, recheck
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.messages import Accepted
 from convsweep.measure.projection import project
@@ -124,12 +124,14 @@ class Trials:
     def _finds(self, name: str, conv: Conv, later_pass: bool) -> bool:
         accepted: Accepted = {}
         reference = self.references[name]
+        inputs, targets = self.inputs, output(reference, self.bound)
         for tried in [self.honest, conv] if later_pass else [conv]:
             result = check(
-                tried, self.inputs, output(reference, self.bound),
-                original=self.original, accepted=accepted,
+                tried, inputs, targets, original=self.original, accepted=accepted,
+                change=tried is self.honest or not later_pass,
             )  # fmt: skip
-        return result.status == "mismatch"
+        wrong = recheck(lambda: conv(inputs.x), [], inputs, targets, accepted, lambda: None)
+        return result.status == "mismatch" or wrong is not None
 
 
 @click.command()

@@ -10,7 +10,6 @@ from convsweep.measure.messages import (
     DataFile,
     Describe,
     Message,
-    Recheck,
     Reply,
     Setup,
     SetupDone,
@@ -54,7 +53,7 @@ def answer(request: Message, case: Case | None) -> Reply:
             return SetupDone(None if file else FILE)
         case WarmUp():
             return 3
-        case Block() | Recheck():
+        case Block():
             return None
     return OK
 

@@ -152,7 +152,7 @@ def inference_s(
         for _ in range(effort.blocks):
             for name in rng.sample(list(calls), len(calls)):
                 discard_warmup(device.clock, calls[name], plans[name])
-                samples[name] += time_block(device.clock, calls[name], plans[name])
+                samples[name] += time_block(device.clock, calls[name], plans[name])[0]
     return {name: quantiles(found).median_s for name, found in samples.items()}
 
 

@@ -42,6 +42,7 @@ def check(
     *,
     original: Inputs | None = None,
     accepted: Accepted | None = None,
+    change: bool = True,
     start: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Check a prepared backend on the tensors that are timed, in three calls: `ok` or `mismatch`.
@@ -56,6 +57,7 @@ def check(
         targets: what `conv` must return: `output(compute_reference(problem, inputs), bound)`.
         original: the same values as `inputs`, in other memory; None: they are copied.
         accepted: earlier comparisons, to which new ones are added.
+        change: whether to make the call on `-x`; otherwise `recheck` has to follow.
         start: called after each change of the inputs.
     """
     tensors = _tensors(inputs)
@@ -64,7 +66,7 @@ def check(
     changed = []
     try:
         start()
-        result = _check_calls(conv, inputs, before, targets, accepted, start)
+        result = _check_calls(conv, inputs, before, targets, accepted, change, start)
     finally:
         for tensor, value in zip(tensors, before, strict=True):
             if not _equal(tensor, value):
@@ -75,32 +77,33 @@ def check(
 
 
 def recheck(
-    call: Callable[[], Result],
+    timed: Callable[[], Result],
+    more: Sequence[Callable[[], Result]],
     inputs: Inputs,
     targets: Targets,
-    times: int,
     accepted: Accepted,
     start: Callable[[], None],
 ) -> str | None:
-    """Check a backend's output for `-x` after timing; return what is wrong, or None.
+    """Check the last output of timed calls on `-x`; return what is wrong, or None.
 
-    Unless PyTorch frees the memory of an output once it is dropped, the outputs of all `times`
-    calls are kept, so that memory that is reused in turns is found.
+    Unless PyTorch frees the memory of an output once it is dropped, `more` calls follow, whose
+    outputs are kept, so that memory that is reused in turns is found.
     """
     with _changed(inputs, start):
-        result = _tuple(call())
+        result = _tuple(timed())
     storages = [tensor.untyped_storage() for tensor in result]
     is_own = all(storage.resizable() for storage in storages)  # until NumPy shares it
     kept: list[Any] = [StorageWeakRef(one) for one in storages]  # type: ignore[no-untyped-call]
     reason = _compare_all(result, targets, accepted, negated=True).reason
     del result, storages
-    if reason is None and not (is_own and all(reference.expired() for reference in kept)):
+    is_freed = is_own and all(reference.expired() for reference in kept)
+    if reason is None and more and not is_freed:
         with _changed(inputs, start):
-            results = [_tuple(call()) for _ in range(times)]
+            results = [_tuple(call()) for call in more]
         if _share_memory([tensor for result in results for tensor in result]):
             return "after timing: returns the same memory from two calls"
         reason = _compare_all(results[-1], targets, accepted, negated=True).reason
-    return reason and f"after timing: {reason}"
+    return reason and f"after timing, another input in the same memory: {reason}"
 
 
 @contextmanager
@@ -126,6 +129,7 @@ def _check_calls(
     before: Sequence[Tensor],
     targets: Targets,
     accepted: Accepted,
+    change: bool,
     start: Callable[[], None],
 ) -> Outcome:
     first = _tuple(conv(inputs.x))
@@ -140,16 +144,22 @@ def _check_calls(
     for tensor in first:
         tensor.fill_(torch.nan)
     second = _tuple(conv(inputs.x))
-    with _changed(inputs, start):
-        third = _tuple(conv(inputs.x))
+    third = _call_changed(conv, inputs, start) if change else ()
     if _share_memory([*first, *second, *third]):
         return Outcome("mismatch", "returns the same memory from two calls")
     if reason := _compare_all(second, targets, accepted).reason:
         return replace(result, status="mismatch", reason=f"second call: {reason}")
-    if reason := _compare_all(third, targets, accepted, negated=True).reason:
+    if third and (reason := _compare_all(third, targets, accepted, negated=True).reason):
         reason = f"another input in the same memory: {reason}"
         return replace(result, status="mismatch", reason=reason)
     return result
+
+
+def _call_changed(
+    conv: Callable[[Tensor], Result], inputs: Inputs, start: Callable[[], None]
+) -> tuple[Tensor, ...]:
+    with _changed(inputs, start):
+        return _tuple(conv(inputs.x))
 
 
 def _tuple(result: Result) -> tuple[Tensor, ...]:

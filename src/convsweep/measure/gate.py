@@ -141,7 +141,8 @@ def _bytes_needed(case: Case) -> int:
 def validate(group: BenchmarkGroup, index: int, accepted: bytes = b"") -> ValidatedCase | Outcome:
     """Prepare one case's backend and check it; return its outcome if it fails.
 
-    An output that an earlier pass has `accepted` is not compared with the reference again.
+    An output that an earlier pass has `accepted` is not compared with the reference again. In a
+    later pass, the timed calls are those on another input.
     """
     try:
         return _prepare_and_check(group, index, pickle.loads(accepted) if accepted else {})
@@ -170,16 +171,17 @@ def _prepare_and_check(
     bounds = output_bounds(backend, problem, inputs.x.dtype, expected, is_block)
     targets = {name: Target(expected[name], bounds[name]) for name in names}
     timed = _TimedConv(conv, group, backend.compile_s)
-    known = len(accepted)
+    known, effort = len(accepted), group.settings.effort
     result = check(
-        timed, inputs, targets, original=group.data.inputs, accepted=accepted, start=start
+        timed, inputs, targets, original=group.data.inputs, accepted=accepted,
+        change=not (known and effort), start=start,
     )  # fmt: skip
     if result.status != "ok":
         return result
     if backend.quantized:
         flags = "|".join(filter(None, (result.sample_flags, QUANTIZED)))
         result = replace(result, error_ratio=None, sample_flags=flags)
-    if group.settings.effort is None and (mismatch := _check_integers(case, backend)):
+    if effort is None and (mismatch := _check_integers(case, backend)):
         return mismatch
     outcome = replace(
         result,

@@ -101,14 +101,8 @@ class Block:
     """Request to time one block: None, or an `Outcome` if it failed."""
 
     index: int
+    is_last: bool = False  # whether the input is changed, and the output checked after timing
     yield_turn: bool = False  # as in `WarmUp`
-
-
-@dataclass(frozen=True)
-class Recheck:
-    """Request to check a timed case again: None, or an `Outcome` if it failed."""
-
-    index: int
 
 
 @dataclass(frozen=True)
@@ -142,7 +136,7 @@ class Explain:
     earlier: CallParts | None = None  # reply of an earlier pass
 
 
-CaseStep = Validate | WarmUp | Block | Recheck | Finish | Explain
+CaseStep = Validate | WarmUp | Block | Finish | Explain
 """Requests for the case at an index."""
 Message = Describe | Setup | TimeNetwork | CaseStep
 Reply = dict[str, object] | SetupDone | Outcome | NetworkTimes | CallParts | int | None

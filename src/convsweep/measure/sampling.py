@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from convsweep.system.devices import Clock
 
 Call = Callable[[], object]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -114,19 +116,23 @@ def discard_warmup(clock: Clock, call: Call, plan: SamplingPlan) -> None:
         clock(repeat(call, plan.discarded))
 
 
-def time_block(clock: Clock, call: Call, plan: SamplingPlan) -> list[float]:
-    """Return seconds per call, one value per sample."""
-    work = repeat(call, plan.iterations + int(plan.extra * plan.iterations))
-    return [clock(work) / plan.iterations for _ in range(plan.samples)]
+def time_block(
+    clock: Clock, call: Callable[[], T], plan: SamplingPlan, before: Call = lambda: None
+) -> tuple[list[float], T]:
+    """Return seconds per call, one value per sample, and the output of the last call.
 
+    `before` is called before each sample; it may empty the caches.
+    """
+    calls, samples, kept = plan.iterations + int(plan.extra * plan.iterations), [], []
 
-def time_cold_block(clock: Clock, call: Call, plan: SamplingPlan, flush: Call) -> list[float]:
-    """Return seconds per call, one value per sample; `flush` empties the caches before each."""
-    samples = []
-    for _ in range(plan.samples):
-        flush()
-        samples.append(clock(call))
-    return samples
+    def last() -> None:
+        repeat(call, calls - 1)()
+        kept.append(call())
+
+    for work in [*[repeat(call, calls)] * (plan.samples - 1), last]:
+        before()
+        samples.append(clock(work) / plan.iterations)
+    return samples, kept[0]
 
 
 @dataclass(frozen=True)

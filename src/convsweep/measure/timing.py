@@ -15,7 +15,7 @@ from convsweep.backends.base import Implementation
 from convsweep.backends.variants import extra_work
 from convsweep.formatting import one_line
 from convsweep.measure.call_parts import explain
-from convsweep.measure.checks import recheck
+from convsweep.measure.checks import Result, recheck
 from convsweep.measure.directions import DirectedConv
 from convsweep.measure.gate import BenchmarkGroup, ValidatedCase, validate
 from convsweep.measure.messages import CallParts
@@ -29,7 +29,6 @@ from convsweep.measure.sampling import (
     pass_time,
     quantiles,
     time_block,
-    time_cold_block,
     warm_up,
 )
 from convsweep.measure.settings import Settings
@@ -37,8 +36,8 @@ from convsweep.measure.trace import trace
 from convsweep.system.counters import ZERO, Counters, Counts, system_counts
 from convsweep.system.environment import core_clock_hz
 
-_SLOW_CALL_S = 0.02  # from this on there is no recheck
-_RECHECK_CALLS = 5  # if the backend may reuse the memory of its outputs
+_SLOW_CALL_S = 0.02  # from this on, no calls are made to find reused memory
+_MEMORY_CALLS = 5  # if the backend may reuse the memory of its outputs
 _EXTRA_CALL_SHARE = 0.1  # of a case's time limit: a longer call is not repeated after timing
 
 
@@ -88,32 +87,31 @@ class GroupTimer:
         self._timed[index] = _TimedCase(validated, plan)
         return plan
 
-    def time_block(self, index: int) -> None:
-        """Time one block of a warm case."""
+    def time_block(self, index: int) -> Result:
+        """Time one block of a warm case; return the output of its last call."""
         timed, device = self._timed[index], self.group.device
         call, plan = timed.validated.call, timed.plan
+        is_cold = self.group.cases[0].cache == "cold"
         gc.disable()
         try:
             discard_warmup(device.clock, call, plan)
             before = self._read_counts()
-            if self.group.cases[0].cache == "cold":
-                samples = time_cold_block(device.clock, call, plan, device.flush_caches)
-            else:
-                samples = time_block(device.clock, call, plan)
+            empty = device.flush_caches if is_cold else lambda: None
+            samples, output = time_block(device.clock, call, plan, empty)
             timed.counts = timed.counts.add(before, self._read_counts())
         finally:
             gc.enable()
         timed.clocks_hz.append(core_clock_hz())
         timed.blocks.append(tuple(samples))
+        return output
 
-    def recheck(self, index: int) -> Outcome | None:
-        """Check the output after timing unless a call is slow. Returns None if it is right."""
+    def time_last_block(self, index: int) -> Outcome | None:
+        """Time one block on a changed input; return None if its last output is right."""
         group, validated = self.group, self._timed[index].validated
-        if validated.call_s >= _SLOW_CALL_S:
-            return None
+        calls = _MEMORY_CALLS if validated.call_s < _SLOW_CALL_S else 0
         reason = recheck(
-            validated.call, group.inputs, validated.targets, _RECHECK_CALLS, validated.accepted,
-            validated.start,
+            lambda: self.time_block(index), [validated.call] * calls, group.inputs,
+            validated.targets, validated.accepted, validated.start,
         )  # fmt: skip
         if reason is None:
             return None

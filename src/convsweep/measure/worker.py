@@ -90,11 +90,11 @@ class Worker:
                 return timer.validate(index, accepted)
             case messages.WarmUp():
                 return timer.warm_up(index).blocks
+            case messages.Block(is_last=True):
+                return timer.time_last_block(index)
             case messages.Block():
                 timer.time_block(index)
                 return None
-            case messages.Recheck():
-                return timer.recheck(index)
             case messages.Finish():
                 return timer.finish(index)
             case messages.Explain():

@@ -12,7 +12,7 @@ from convsweep.sweep.request import Request
 
 _MEMORY_SHARE = 0.9  # of the free memory; beyond that the whole machine would swap
 _MIN_PASSES_IN_BUDGET = 5
-_REFERENCES_SHARE = 0.05  # of a budget: the most that full references may take by the forecast
+_REFERENCES_SHARE = 0.02  # of a budget: the most that full references may take by the forecast
 _FORECAST_ERROR = 2  # factor by which a forecast may be wrong
 SHORTEST = MeasurementConfig(warm_up_s=0.002, block_s=0.005, blocks=1)
 """Samples per case and pass if a budget is short."""

@@ -23,8 +23,8 @@ from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerPool, W
 
 _MAX_DATA_BYTES = 2**29
 _COMPILING_SHARE = 0.5  # of a budget: the most that one backend may take to compile
-_CHECKS_SHARE = 0.75  # of the time before timing: the most for the checks after it
-_LATER_CHECKS_SHARE = 0.5  # the same from the third pass on, without traces and peak memory
+_CHECKS_SHARE = 0.6  # of the time before timing: the most for traces and peak memory after it
+_LATER_CHECKS_SHARE = 0.2  # the same from the third pass on, without them
 _RESTART_WORKER_AFTER = ("error", "out_of_memory")  # a device or allocator may be broken
 
 T = TypeVar("T")
@@ -169,12 +169,12 @@ class _Batch:
         while is_timed and self._has_round(round_index, round_s, before_s):
             started, is_timed = monotonic(), False
             for case in self._round(round_index):
-                is_timed, yield_turn = True, self._yields_turn[case]
-                yield from self._step(case, partial(messages.Block, yield_turn=yield_turn))
+                is_timed = True
+                yield from self._time_block(case)
             round_s = monotonic() - started
             round_index += 1
-        for case in list(self._blocks):
-            yield from self._step(case, messages.Recheck)
+        for case in self._round(is_last=True):
+            yield from self._time_block(case, is_last=True)
         for case in self._blocks:
             yield case, _outcome(self._ask(case, messages.Finish))
 
@@ -187,29 +187,35 @@ class _Batch:
             yield from self._validate(case)
         self._checks_s += monotonic() - started
 
-    def _round(self, index: int) -> Iterator[Case]:
-        """Yield each case with a block in this round: sibling by sibling, group by group."""
-        least = min(index, max(self._blocks.values()) - 1)
+    def _round(self, index: int = 0, *, is_last: bool = False) -> Iterator[Case]:
+        """Yield each case with a block in this round: sibling by sibling, group by group.
+
+        In the `is_last` one that is every case.
+        """
+        least = 0 if is_last else min(index + 1, max(self._blocks.values()) - 1)
         for siblings in self._shuffled(group_siblings(self._groups)):
             for group in self._shuffled(siblings):
                 own = (c for c in group if self._blocks.get(c, 0) > least)
-                # A block takes as long as the one before; the checks after timing need time, too.
-                in_time = (c for c in own if not index or self._left_s[c] > 2 * self._step_s[c])
+                # A block takes as long as the one before; the last one needs time, too.
+                any_time = is_last or not index
+                in_time = (c for c in own if any_time or self._left_s[c] > 3 * self._step_s[c])
                 yield from self._shuffled(in_time)
 
     def _has_round(self, index: int, round_s: float, before_s: float) -> bool:
-        """Return whether another round follows: a planned one, or no other pass fits the budget.
+        """Return whether another round follows before the last one.
 
-        `before_s` is the time before the first round.
+        Either it is planned, or no other pass fits the budget. `before_s` is the time before the
+        first round.
         """
         is_later, left_s = self._pool.settings.pass_index > 0, self._budget_left_s()
         share = _LATER_CHECKS_SHARE if self._pool.settings.pass_index > 1 else _CHECKS_SHARE
         checks_s = share * self._checks_s
-        planned = index < max(self._blocks.values(), default=0)
-        is_last = bool(self._blocks) and is_later and left_s < before_s + round_s + 2 * checks_s
+        planned = index + 1 < max(self._blocks.values(), default=0)
+        another_s = before_s + 2 * (round_s + checks_s)
+        is_last = bool(self._blocks) and is_later and left_s < another_s
         if not index or not (planned or is_last):
             return planned
-        return not self._should_stop() and left_s >= round_s + checks_s
+        return not self._should_stop() and left_s >= 2 * round_s + checks_s
 
     def _shuffled(self, items: Iterable[T]) -> list[T]:
         listed = list(items)
@@ -254,8 +260,9 @@ class _Batch:
         else:
             yield case, _outcome(blocks)
 
-    def _step(self, case: Case, step: Callable[[int], messages.Message]) -> Outcomes:
-        """Run a step that only a failed case answers with an outcome."""
+    def _time_block(self, case: Case, *, is_last: bool = False) -> Outcomes:
+        """Time one block; yield the outcome of a case that fails."""
+        step = partial(messages.Block, is_last=is_last, yield_turn=self._yields_turn[case])
         if (failed := self._ask(case, step)) is not None:
             del self._blocks[case]
             yield case, _outcome(failed)

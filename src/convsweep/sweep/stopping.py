@@ -22,8 +22,8 @@ FIRST_LOOK = 3
 FIRST_PRECISE_LOOK = 8
 """The same with a precision: intervals that stop themselves early are too narrow."""
 
-_RESULTS_S, _RESULTS_SHARE = 1.0, 0.1
-"""Part of a budget that is kept for summary and tables: seconds, and the largest share."""
+_RESULTS_S, _RESULT_S, _RESULTS_SHARE = 0.5, 1e-4, 0.1
+"""Part of a budget that is kept for summary and tables: seconds, more per case, largest share."""
 
 PassResults = Mapping[tuple[int, Case], Outcome]  # outcome per pass and case
 
@@ -107,11 +107,16 @@ class Budget:
     """Time limit of a sweep, counted from the start of its command, less the time for results."""
 
     def __init__(
-        self, budget_s: float | None, started_s: float, now_s: Callable[[], float] = monotonic
+        self,
+        budget_s: float | None,
+        started_s: float,
+        cases: int = 0,
+        now_s: Callable[[], float] = monotonic,
     ) -> None:
         self._now_s, self._ends_s = now_s, inf
         if budget_s is not None:
-            self._ends_s = started_s + budget_s - min(_RESULTS_S, _RESULTS_SHARE * budget_s)
+            results_s = min(_RESULTS_S + _RESULT_S * cases, _RESULTS_SHARE * budget_s)
+            self._ends_s = started_s + budget_s - results_s
 
     @property
     def left_s(self) -> float:
@@ -129,7 +134,8 @@ class SweepMonitor:
         known: PassResults | None = None,
     ) -> None:
         self.results = RunningResults(request.baseline)
-        self.budget = Budget(request.budget_s, request.started_s)
+        cases = len(request.every_case)
+        self.budget = Budget(request.budget_s, request.started_s, cases)
         self.end_reason = "all_passes"
         """`all_passes`, `converged`, `budget`, `interrupted` or `nodes_lost`."""
         self._request, self._interrupts = request, interrupts or Interrupts()

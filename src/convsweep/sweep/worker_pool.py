@@ -25,7 +25,6 @@ PHASES: dict[type[messages.Message], str] = {
     messages.Validate: "gate_s",
     messages.WarmUp: "warm_up_s",
     messages.Block: "timing_s",
-    messages.Recheck: "gate_s",
     messages.Finish: "gate_s",
     messages.Explain: "timing_s",
     messages.TimeNetwork: "networks_s",

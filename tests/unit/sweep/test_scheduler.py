@@ -13,7 +13,6 @@ from convsweep.measure.messages import (
     Describe,
     Finish,
     Message,
-    Recheck,
     Reply,
     Setup,
     Validate,
@@ -31,7 +30,7 @@ from tests.support.fake_workers import BACKENDS, BATCH, CASES, FILE, OK, A, Scen
 def test_every_case_is_admitted_warmed_up_timed_and_finished() -> None:
     scene = Scene()
     assert scene.measure() == dict.fromkeys(CASES, OK)
-    for kind, times in ((Validate, 1), (WarmUp, 1), (Block, 3), (Recheck, 1), (Finish, 1)):
+    for kind, times in ((Validate, 1), (WarmUp, 1), (Block, 3), (Finish, 1)):
         assert Counter(scene.steps(kind)) == Counter(dict.fromkeys(CASES, times))
     assert len(scene.started) == 1
     assert scene.closed == {0}
@@ -92,7 +91,16 @@ def test_blocks_of_one_problem_in_all_its_settings_follow_each_other() -> None:
 def test_asked_to_stop_a_batch_keeps_the_blocks_that_it_has() -> None:
     scene = Scene(should_stop=lambda: Block in {type(request) for _, request, _ in scene.requests})
     assert scene.measure(BATCH) == dict.fromkeys(BATCH, OK)
-    assert Counter(scene.steps(Block)) == Counter(dict.fromkeys(BATCH, 1))
+    assert Counter(scene.steps(Block)) == Counter(dict.fromkeys(BATCH, 2))
+    assert_only_last_blocks_are_checked(scene)
+
+
+def assert_only_last_blocks_are_checked(scene: Scene) -> None:
+    blocks = [(case, request.is_last) for _, request, case in scene.requests
+              if isinstance(request, Block)]  # fmt: skip
+    cases = {case for case, _ in blocks}
+    assert {case for case, is_last in blocks[-len(cases) :] if is_last} == cases
+    assert not any(is_last for _, is_last in blocks[: -len(cases)])
 
 
 def test_asked_to_stop_before_any_block_a_batch_ends_at_once() -> None:
@@ -101,7 +109,7 @@ def test_asked_to_stop_before_any_block_a_batch_ends_at_once() -> None:
     assert len(scene.steps(Setup)) == 1
 
 
-def test_a_batch_leaves_time_for_the_checks_after_timing() -> None:
+def test_a_batch_leaves_time_for_the_last_blocks_and_the_checks_after_them() -> None:
     def slow_check(request: Message, case: Case | None) -> Reply:
         time.sleep(0.002 * isinstance(request, Validate))
         return answer(request, case)
@@ -109,11 +117,11 @@ def test_a_batch_leaves_time_for_the_checks_after_timing() -> None:
     scene = Scene(slow_check)
     scene.budget_left_s = lambda: 0.01 if scene.steps(Block) else 60.0
     assert scene.measure(BATCH) == dict.fromkeys(BATCH, OK)
-    assert Counter(scene.steps(Block)) == Counter(dict.fromkeys(BATCH, 1))
+    assert Counter(scene.steps(Block)) == Counter(dict.fromkeys(BATCH, 2))
 
 
 @pytest.mark.parametrize(
-    ("pass_index", "left_s", "rounds"), [(2, 0.3, 10), (2, 60.0, 3), (0, 0.3, 3)]
+    ("pass_index", "left_s", "rounds"), [(2, 0.3, 11), (2, 60.0, 3), (0, 0.3, 3)]
 )
 def test_the_last_pass_of_a_budget_times_until_its_end(
     pass_index: int, left_s: float, rounds: int
@@ -127,6 +135,7 @@ def test_the_last_pass_of_a_budget_times_until_its_end(
     settings = Settings(pass_index=pass_index)
     assert scene.measure(settings=settings) == dict.fromkeys(CASES, OK)
     assert Counter(scene.steps(Block)) == Counter(dict.fromkeys(CASES, rounds))
+    assert_only_last_blocks_are_checked(scene)
 
 
 def test_the_turns_are_those_of_the_seed() -> None:

@@ -9,7 +9,6 @@ from convsweep.measure.messages import (
     Describe,
     Finish,
     Message,
-    Recheck,
     Reply,
     Setup,
     Validate,
@@ -24,7 +23,7 @@ from convsweep.sweep.worker_pool import WorkerDied, WorkerPool, WorkerTimeout
 from tests.support.fake_workers import BACKENDS, BATCH, CASES, OK, A, B, C, Scene, answer, failing
 
 
-@pytest.mark.parametrize("step", [Setup, Validate, WarmUp, Block, Recheck, Finish])
+@pytest.mark.parametrize("step", [Setup, Validate, WarmUp, Block, Finish])
 def test_a_budget_that_ends_within_a_step_leaves_out_the_rest(step: type[Message]) -> None:
     at = None if step is Setup else A
     scene = Scene(failing(step, at, WorkerTimeout()))
@@ -40,7 +39,7 @@ def test_a_budget_that_ends_within_a_step_leaves_out_the_rest(step: type[Message
     )
 
 
-@pytest.mark.parametrize("step", [Setup, Validate, Block, Recheck, Finish])
+@pytest.mark.parametrize("step", [Setup, Validate, Block, Finish])
 @pytest.mark.parametrize(
     "how", [WorkerTimeout(), WorkerDied("no"), Outcome("out_of_memory", "too much together")]
 )
@@ -61,7 +60,7 @@ def test_what_fails_in_a_batch_is_measured_alone(
     assert len(scene.started) == 2
 
 
-@pytest.mark.parametrize("step", [Validate, WarmUp, Block, Recheck, Finish])
+@pytest.mark.parametrize("step", [Validate, WarmUp, Block, Finish])
 @pytest.mark.parametrize(
     ("how", "status", "reason"),
     [

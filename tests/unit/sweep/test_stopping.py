@@ -100,6 +100,8 @@ def test_a_budget_runs_out_before_the_end_of_the_command() -> None:
     assert 0 < budget.left_s < 7.0  # the rest is for the results
     assert budget.left_s < -2.0
     assert Budget(None, started_s=100.0).left_s == float("inf")
+    fewer, more = (Budget(100.0, 0.0, cases, now_s=lambda: 0.0).left_s for cases in (10, 10_000))
+    assert fewer > more > 90.0
 
 
 def test_what_is_left_open_says_how_much_longer() -> None:

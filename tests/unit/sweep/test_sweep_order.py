@@ -155,7 +155,7 @@ def test_what_is_known_is_not_visited_again_and_predicts() -> None:
 
 
 def test_a_sweep_stops_between_groups_when_asked() -> None:
-    stops = iter([False, False] * 5 + [True] * 100)  # before a group, and after its first round
+    stops = iter([False] * 5 + [True] * 100)  # before a group
     rows = swept(passes=2, stop=lambda: next(stops)).rows
     assert len(rows) == 5 * len(BACKENDS)
     assert len({case.group for _, case, _ in rows}) == 5
