@@ -28,9 +28,11 @@ def convolve(problem: ConvProblem, x: Tensor, w: Tensor) -> Tensor:
         last = min(first + rows, problem.output_size[0]) - 1
         band = x.narrow(2, first * stride, (last - first) * stride + reach)
         bands.append(conv(band, w, None, problem.stride, 0, problem.dilation, problem.groups))
-    return torch.cat(bands, 2)
+    return torch.cat(bands, 2) if len(bands) > 1 else bands[0]
 
 
 def pad_input(problem: ConvProblem, x: Tensor) -> Tensor:
-    """Return an input with its padding."""
+    """Return an input with its padding; itself if it has none."""
+    if not any(map(any, problem.margins)):
+        return x
     return pad(x, [side for both in reversed(problem.margins) for side in both])

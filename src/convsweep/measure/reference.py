@@ -61,9 +61,9 @@ class Reference:
             noise += float(off.dot(off))
         unit = (self.eps or torch.finfo(y.dtype).eps) * self.scale
         ratio = error / unit if unit else float(error > 0) * float("inf")
-        result = Outcome("ok", None, error, ratio, sqnr_db=decibels(signal, noise))
-        if self.largest:
-            result = replace(result, relative_err=error / self.largest)
+        relative = error / self.largest if self.largest else None
+        sqnr_db = decibels(signal, noise)
+        result = Outcome("ok", None, error, ratio, relative_err=relative, sqnr_db=sqnr_db)
         if ratio > bound:
             reason = f"error ratio {ratio:.3g} is over its bound of {bound:.3g}"
             return replace(result, status="mismatch", reason=reason)

@@ -30,6 +30,7 @@ _COMPUTES = re.compile(r"aten::(convolution_backward|_?slow_conv\w+)")
 """Operators that compute by themselves, in a library or in loops, whatever they call besides."""
 _PRODUCTS = {"aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm"}
 _MOST_CALLS, _MOST_S = 6, 0.003
+_MOST_DISCARDED = 3
 _CALL = "convsweep_call"
 COPIES = {"aten::copy_", "aten::cat", "aten::fill_", "aten::zero_"}
 _NO_WORK = re.compile(
@@ -79,9 +80,9 @@ def trace(
 
 
 def record(call: Callable[[], object], calls: int, device: Device) -> list[TracedCall]:
-    """Return the work of several calls, after as many or six others; or of a single call.
+    """Return the work of several calls, after as many or three others; or of a single call.
 
-    The first calls under a profiler take up to twice as long. Gradients of an accelerator are
+    The first calls under a profiler take up to five times as long. Gradients of an accelerator are
     computed in this thread, so that their operators belong to the call.
 
     Raises:
@@ -90,7 +91,7 @@ def record(call: Callable[[], object], calls: int, device: Device) -> list[Trace
     if torch.autograd._profiler_enabled():  # type: ignore[attr-defined]
         raise RuntimeError("another profiler is running")
     profiler: Any = profile(use_kineto=True, use_device=device.profiled_as)
-    discarded = min(calls, _MOST_CALLS) if calls > 1 else 0
+    discarded = min(calls, _MOST_DISCARDED) if calls > 1 else 0
     mkldnn: Any = torch.backends.mkldnn  # its classes have no types
     level = mkldnn.VERBOSE_ON if mkldnn.is_available() else mkldnn.VERBOSE_OFF
     one_thread: Any = torch.autograd.set_multithreading_enabled(False)
