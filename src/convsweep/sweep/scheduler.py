@@ -18,6 +18,7 @@ from convsweep.measure import messages
 from convsweep.measure.messages import DataFile
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
+from convsweep.sweep.forecast import PASS_START_S
 from convsweep.sweep.sharding import group_cases, group_siblings
 from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerPool, WorkerTimeout
 
@@ -211,7 +212,7 @@ class _Batch:
         share = _LATER_CHECKS_SHARE if self._pool.settings.pass_index > 1 else _CHECKS_SHARE
         checks_s = share * self._checks_s
         planned = index + 1 < max(self._blocks.values(), default=0)
-        another_s = before_s + 2 * (round_s + checks_s)
+        another_s = PASS_START_S + before_s + 3 * round_s + 2 * checks_s
         is_last = bool(self._blocks) and is_later and left_s < another_s
         if not index or not (planned or is_last):
             return planned
