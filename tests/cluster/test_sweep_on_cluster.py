@@ -67,11 +67,12 @@ def program(module: str, words: list[str], out: Path) -> list[dict[str, str]]:
 
 
 def test_two_nodes_measure_every_case_once_a_pass_and_leave_no_process(tmp_path: Path) -> None:
+    run = "$convsweep run --grid smoke --passes 2 --no-ceilings --ray local:2 --out $out"
     done = run_alone(
         f"{NETWORK} && "  # Ray would join at this address
-        "$convsweep run --grid smoke --passes 2 --no-ceilings --case-timeout 60s --ray local:2 "
-        "--out $out && "
-        "$convsweep report $out --out $out-report && ps -e -o pid= | wc -l",
+        f"{run} --case-timeout 60s && $convsweep report $out --out $out-report && "
+        f"({run} --case-timeout 50s --resume >refused 2>&1; [ $? = 2 ]) && "
+        "ps -e -o pid= | wc -l",
         tmp_path,
     )
     sys.stderr.write(done.stderr[-2000:])
@@ -90,6 +91,9 @@ def test_two_nodes_measure_every_case_once_a_pass_and_leave_no_process(tmp_path:
     assert environment["end_reason"] == "all_passes"
     assert set(environment["ray"]["nodes"].values()) == {environment["environment_id"]}
     assert (tmp_path / "run-report" / "report.html").exists()
+    refused = [line for line in (tmp_path / "refused").read_text().splitlines()
+               if WAITING not in line]  # fmt: skip
+    assert refused == ["convsweep: can't resume: --case-timeout was 60 and is 50 now"]
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,9 @@ def test_advice_from_the_command_line(
     assert "this model talks" not in result.out
     again = command(*words_typed, "--budget", "1s", "--out", "run", "--resume")
     assert again.code == 0
+    refused = command(*words_typed, "--dtype", "float64", "--out", "run", "--resume")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--dtype was float32 and is float64 now" in refused.err
     for other in (("talkative", "1,4,8,8"), ("another", "1,4,9,9")):
         refused = command(
             "advise", f"{MODELS}:{other[0]}", "--input", other[1], "--out", "run", "--resume"

@@ -15,9 +15,9 @@ from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
 from convsweep.results.schema import SCHEMA_VERSION
+from convsweep.sweep.environment import Environment
 from convsweep.sweep.network_runs import Network
 from convsweep.sweep.request import Request
-from convsweep.sweep.work_queue import Environment
 
 Behave = Callable[[Case, str], Outcome]
 """Outcome of a case on the node with that id."""

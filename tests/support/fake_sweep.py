@@ -21,10 +21,11 @@ from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case, cross
 from convsweep.problems.grids import GRIDS
+from convsweep.sweep.environment import Environment
 from convsweep.sweep.executor import LocalExecutor
 from convsweep.sweep.request import Options, Request, read_request
 from convsweep.sweep.stopping import PassResults, SweepMonitor
-from convsweep.sweep.work_queue import Environment, GroupQueue, Progress
+from convsweep.sweep.work_queue import GroupQueue, Progress
 from convsweep.sweep.worker_pool import WorkerDied, WorkerTimeout
 
 Behaviour = Callable[[Case], Outcome]

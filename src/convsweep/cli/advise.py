@@ -62,9 +62,11 @@ def advise(
         from convsweep.models.advise.trace import record
         from convsweep.problems.case import FORWARD
         from convsweep.problems.model_loader import load_model, short_name
+        from convsweep.sweep.environment import this_machine
         from convsweep.sweep.executor import LocalExecutor
         from convsweep.sweep.network_runs import Network
         from convsweep.sweep.request import Options
+        from convsweep.sweep.resume import require_resumable
 
         shapes = [advising.read_shape(text) for text in inputs]
         trace = record(load_model(spec), shapes, "".join(chosen["directions"]) or FORWARD)
@@ -75,6 +77,7 @@ def advise(
         out = run_folder(out, resume, name)
         if resume:
             require_same_model(out, name, [layer.problem.label for layer in layers])
+            require_resumable(out, [this_machine(request)], output.command_line())
         planned = plan(request)
     output.say(planned)
     first = request.cases[0]

@@ -109,6 +109,7 @@ def _sweep(
     from convsweep.cluster.node_groups import describe_nodes, fitting_nodes, group_nodes
     from convsweep.sweep.effort import worker_settings
     from convsweep.sweep.request import Options, read_request
+    from convsweep.sweep.resume import require_resumable
 
     options = Options(**chosen)
     with ExitStack() as stack:
@@ -125,6 +126,9 @@ def _sweep(
             nodes, names = fitting_nodes(pool.nodes(), label), options.devices or ("cpu",)
             described = describe_nodes(pool, nodes, names, settings, _print_waiting)
             groups = group_nodes(described, options, finish)
+            if resume:
+                machines = [group.environment for group in groups]
+                require_resumable(out, machines, output.command_line())
         for group in groups:
             lacks = f"; not installed there: {', '.join(group.missing)}" if group.missing else ""
             planned = plan(group.environment.request, len(group.nodes))

@@ -31,13 +31,12 @@ def announce(out: Path, request: Request, *, resume: bool) -> int | None:
     """Print the plan; or that a resumed run has nothing left, and return its exit code."""
     from convsweep.cli.plan import plan
     from convsweep.results import store
-    from convsweep.results.lock import require_unlocked
-    from convsweep.sweep.resume import is_finished, require_same_request
+    from convsweep.sweep.environment import this_machine
+    from convsweep.sweep.resume import is_finished, require_resumable
 
-    if not (resume and is_finished(out, request)):
-        if resume:
-            require_unlocked(out)
-            require_same_request(out, request, output.command_line())
+    command = output.command_line()
+    earlier = require_resumable(out, [this_machine(request)], command) if resume else {}
+    if not is_finished(out, earlier, request):
         output.say(plan(request))
         return None
     with (out / store.SUMMARY).open(encoding="utf-8", newline="") as file:

@@ -8,10 +8,11 @@ from convsweep.cluster.node_groups import NodeGroup
 from convsweep.cluster.pool import Pool, TaskLost, TaskResult, Ticket
 from convsweep.cluster.tasks import GroupResult, measure, time_network
 from convsweep.measure.outcome import Outcome, utc_now
+from convsweep.sweep.environment import Environment
 from convsweep.sweep.executor import OnProgress
 from convsweep.sweep.run_writer import add_seconds
 from convsweep.sweep.session import NODES_LOST
-from convsweep.sweep.work_queue import Environment, GroupQueue, SweepTask, total_progress
+from convsweep.sweep.work_queue import GroupQueue, SweepTask, total_progress
 
 RETRIES = 3  # Further attempts of a task after its node or process has died
 _TASKS_PER_NODE = 2  # Tasks in flight per node: one runs, one follows at once

@@ -16,8 +16,8 @@ from convsweep.cluster.pool import SLOT, Node, Pool, Slots, TaskLost, Ticket, sl
 from convsweep.formatting import count
 from convsweep.measure.settings import Settings
 from convsweep.sweep.choices import Hardware
+from convsweep.sweep.environment import Environment
 from convsweep.sweep.request import Options, Request, read_request
-from convsweep.sweep.work_queue import Environment
 
 _WAIT_S, _LIMIT_S = 10.0, 600.0
 

@@ -10,14 +10,14 @@ from convsweep.backends.base import Backend
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
 from convsweep.sweep.effort import memory_limit
+from convsweep.sweep.environment import Environment, this_machine
 from convsweep.sweep.network_runs import time_once
 from convsweep.sweep.request import Request
 from convsweep.sweep.run_writer import add_seconds
 from convsweep.sweep.scheduler import FirstPassData, Scheduler
-from convsweep.sweep.work_queue import Environment, GroupQueue, Progress, total_progress
+from convsweep.sweep.work_queue import GroupQueue, Progress, total_progress
 from convsweep.sweep.worker_pool import WorkerFactory, WorkerPool, WorkerProcess, process_setup
 from convsweep.system.calibration import machine as calibrate
-from convsweep.system.environment import describe
 
 OnProgress = Callable[[Progress], None]
 
@@ -91,8 +91,7 @@ class LocalExecutor:
         )
         if any(backend.family == "kernels" for backend in request.every_backend.values()):
             calibrate()  # before any worker runs
-        machine = describe(dict(request.device_descriptions))
-        return [Environment(request, machine, process_setup(settings, self._launch))]
+        return [replace(this_machine(request), process_setup=process_setup(settings, self._launch))]
 
     def run(self, queues: Sequence[GroupQueue], on_progress: OnProgress) -> None:
         """Run one task after another."""

@@ -14,11 +14,12 @@ from convsweep.problems.case import Case
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
 from convsweep.results import store
+from convsweep.results.lock import require_unlocked
 from convsweep.results.machines import machines
 from convsweep.results.metadata import Use, select
 from convsweep.results.schema import CASE, MEASUREMENTS_TABLE
+from convsweep.sweep.environment import Environment
 from convsweep.sweep.request import Request
-from convsweep.system.environment import describe
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -68,26 +69,40 @@ def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             raise ValueError(f"can't resume: {'; '.join(texts) or others}")
 
 
-def require_same_request(run_dir: Path, request: Request, command: str) -> None:
-    """Raise `ValueError` if the options of `command` differ from those of the run.
+def require_resumable(
+    run_dir: Path, environments: Sequence[Environment], command: str
+) -> dict[str, Any]:
+    """Return environment.json of a run that `command` continues on these machines.
 
-    It imports neither torch nor pandas.
+    It imports neither torch nor pandas. Raises `ValueError` if another run writes there, or naming
+    the options that differ.
     """
-    now = _metadata(request) | {"command": command}
-    if request.budget_s is not None:
-        del now["settings"]  # those of the run are kept
-    require_same(store.read_environment(run_dir), now)
+    require_unlocked(run_dir)
+    earlier = store.read_environment(run_dir)
+    first = environments[0].request
+    # A run with a budget keeps its settings.
+    own = {} if first.budget_s else {"case_timeout_s": first.case_timeout_s}
+    settings = dict.fromkeys((one.id for one in environments), own)
+    require_same(earlier, metadata_of(environments, settings, command))
+    return earlier
 
 
-def _metadata(request: Request) -> dict[str, Any]:
-    """Return the part of environment.json that is known before measuring."""
-    return {
-        **describe(dict(request.device_descriptions)),
-        "baseline": request.baseline,
-        "margin": request.margin,
-        "request": request.to_metadata(),
-        "settings": {"case_timeout_s": request.case_timeout_s},
+def metadata_of(
+    environments: Sequence[Environment], settings: Mapping[str, Mapping[str, object]], command: str
+) -> dict[str, Any]:
+    """Return the part of environment.json that is known before measuring.
+
+    Several environments have a part each; `settings` are those of each by its id.
+    """
+    first = environments[0].request
+    run = {"command": command, "baseline": first.baseline, "margin": first.margin}
+    parts = {
+        one.id: {**one.metadata, "request": one.request.to_metadata(), "settings": settings[one.id]}
+        for one in environments
     }
+    if len(parts) == 1:
+        return run | parts[environments[0].id]
+    return run | {"request": first.to_metadata(), "environments": parts}
 
 
 def _typed(value: object) -> str:
@@ -119,16 +134,14 @@ def _of_environment(metadata: Mapping[str, Any], environment_id: str) -> dict[st
     return {**metadata, **part, "environment_id": environment_id}
 
 
-def is_finished(run_dir: Path, request: Request) -> bool:
-    """Return whether a run of this request on this machine has all of its rows already.
+def is_finished(run_dir: Path, earlier: Mapping[str, Any], request: Request) -> bool:
+    """Return whether a resumable run has all rows of the request already.
 
-    It imports neither torch nor pandas.
+    `earlier` is its environment.json.
     """
-    earlier, path = store.read_environment(run_dir), run_dir / store.MEASUREMENTS
-    before, now = select(earlier, Use.RESUME), select(_metadata(request), Use.RESUME)
+    path = run_dir / store.MEASUREMENTS
     return (
         earlier.get("end_reason") in ("all_passes", "converged")
-        and all(before.get(name) == value for name, value in now.items())
         and request.passes <= earlier.get("request", {}).get("passes", 0)
         and path.is_file()
         and (run_dir / store.SUMMARY).is_file()

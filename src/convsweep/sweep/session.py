@@ -20,14 +20,20 @@ from convsweep.results.networks import NETWORKS_TABLE
 from convsweep.results.schema import MEASUREMENTS_TABLE
 from convsweep.results.store import RunFolder
 from convsweep.sweep.effort import worker_settings
+from convsweep.sweep.environment import Environment
 from convsweep.sweep.executor import Executor, LocalExecutor, OnProgress
 from convsweep.sweep.network_runs import Network, NetworkRunner, networks_of
 from convsweep.sweep.overhead import OverheadProfile
 from convsweep.sweep.request import Request
-from convsweep.sweep.resume import completed_results, earlier_settings, require_same
+from convsweep.sweep.resume import (
+    completed_results,
+    earlier_settings,
+    metadata_of,
+    require_same,
+)
 from convsweep.sweep.run_writer import RunWriter, add_seconds, resumed_metadata, settings_metadata
 from convsweep.sweep.stopping import OpenComparisons, PassResults, SweepMonitor
-from convsweep.sweep.work_queue import Environment, GroupQueue, RecordOutcome
+from convsweep.sweep.work_queue import GroupQueue, RecordOutcome
 from convsweep.sweep.worker_pool import WorkerFactory, WorkerProcess
 from convsweep.system.signals import Interrupts
 
@@ -73,7 +79,11 @@ def run_sweep(
         earlier = store.read_environment(out) if resume else {}
         environments = executor.environments()
         settings = {one.id: _settings(one, earlier) for one in environments}
-        metadata = _metadata(environments, settings, run_id, command)
+        stored = {
+            one.id: settings_metadata(settings[one.id], one.process_setup) for one in environments
+        }
+        metadata: dict[str, Any] = {"run_id": run_id, "started_at": utc_now()}
+        metadata |= metadata_of(environments, stored, command)
         known: dict[str, PassResults] = {}
         completed: Completed | None = None
         if resume:
@@ -95,11 +105,11 @@ def run_sweep(
             else networks
             for one in environments
         }
-        file, stored = None, []
+        file, timings = None, []
         if any(timed.values()):
-            timings = NETWORKS_TABLE.load_completed(out) if resume else None
-            stored = NETWORKS_TABLE.rows_of(timings.rows) if timings else []
-            file = files.enter_context(closing(NETWORKS_TABLE.open(out, timings)))
+            whole = NETWORKS_TABLE.load_completed(out) if resume else None
+            timings = NETWORKS_TABLE.rows_of(whole.rows) if whole else []
+            file = files.enter_context(closing(NETWORKS_TABLE.open(out, whole)))
         queues = [
             GroupQueue(
                 one,
@@ -108,7 +118,7 @@ def run_sweep(
                 _recorder(writer, one.request, runs[one.id]),
                 NetworkRunner(
                     file,
-                    stored,
+                    timings,
                     timed[one.id],
                     (one.request.whole or one.request).cases,
                     runs[one.id],
@@ -182,28 +192,3 @@ def _time_spent(queues: Sequence[GroupQueue], wall_s: float) -> dict[str, float]
     nodes = sum(max(1, len(queue.environment.nodes)) for queue in queues)
     other_s = max(0.0, nodes * wall_s - sum(phases_s.values()))  # nodes have clocks of their own
     return {**phases_s, "other_s": other_s, "wall_s": wall_s}
-
-
-def _metadata(
-    environments: Sequence[Environment], settings: Mapping[str, Settings], run_id: str, command: str
-) -> dict[str, Any]:
-    """Return the content of environment.json; several environments have a part each."""
-    first = environments[0].request
-    run = {
-        "run_id": run_id,
-        "command": command,
-        "started_at": utc_now(),
-        "baseline": first.baseline,
-        "margin": first.margin,
-    }
-    parts = {
-        one.id: {
-            **one.metadata,
-            "request": one.request.to_metadata(),
-            "settings": settings_metadata(settings[one.id], one.process_setup),
-        }
-        for one in environments
-    }
-    if len(parts) == 1:
-        return run | parts[environments[0].id]
-    return run | {"request": first.to_metadata(), "environments": parts}

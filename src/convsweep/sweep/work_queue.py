@@ -2,19 +2,18 @@
 
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import inf, isfinite
 from time import monotonic
-from typing import Any
 
 from convsweep.backends.base import Backend
 from convsweep.measure.outcome import Outcome, RunInfo, retried
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
+from convsweep.sweep.environment import Environment
 from convsweep.sweep.forecast import Countdown, Predictor, case_s, first_s, is_probe, pass_count
 from convsweep.sweep.network_runs import Network, NetworkRunner
-from convsweep.sweep.request import Request
 from convsweep.sweep.sharding import batches, group_cases, group_siblings, is_auxiliary
 from convsweep.sweep.stopping import PassResults, SweepMonitor
 from convsweep.sweep.tuning import TUNED_AFTER, Tuning
@@ -23,23 +22,6 @@ _AUXILIARY_SHARE = 0.1  # of a budget: the most for roofline probes and separabl
 
 RecordOutcome = Callable[[int, Case, Outcome, str | None], None]
 """Called with the pass, the case, its outcome and the name of the node."""
-
-
-@dataclass(frozen=True)
-class Environment:
-    """Machines with one `environment_id`, and the request that runs on them."""
-
-    request: Request
-    metadata: Mapping[str, Any]  # machine, versions and devices, as in environment.json
-    process_setup: Mapping[str, object] = field(default_factory=dict)
-    """Cores, priority and allocator of its worker processes."""
-    nodes: Mapping[str, str] = field(default_factory=dict)
-    """Names of the cluster nodes by id; empty: this machine."""
-
-    @property
-    def id(self) -> str:
-        """The `environment_id` of the machines."""
-        return str(self.metadata["environment_id"])
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from convsweep.results import store
+from convsweep.sweep.environment import this_machine
 from convsweep.sweep.request import Options, Request, read_request
-from convsweep.sweep.resume import is_finished
-from convsweep.system.environment import describe
+from convsweep.sweep.resume import is_finished, metadata_of, require_resumable
 
-ROWS = 3
+ROWS, COMMAND = 3, "convsweep run"
 
 
 @pytest.fixture(scope="module")
@@ -21,48 +21,61 @@ def request_() -> Request:
 
 def written(folder: Path, own: Request, there: int = ROWS, **more: object) -> Path:
     """A run's folder with `there` rows; the content of a row is not looked at."""
-    environment = {
-        **describe(dict(own.device_descriptions)),
-        "baseline": own.baseline,
-        "margin": own.margin,
-        "request": own.to_metadata(),
-        "settings": {"case_timeout_s": own.case_timeout_s},
-        "end_reason": "all_passes",
-        "rows": ROWS,
-        **more,
-    }
+    here = this_machine(own)
+    settings = {here.id: {"case_timeout_s": own.case_timeout_s}}
+    of_run = metadata_of([here], settings, COMMAND) | {"run_id": "run", "rows": ROWS}
+    environment = of_run | {"end_reason": "all_passes"} | more
     (folder / store.ENVIRONMENT).write_text(json.dumps(environment))
     (folder / store.MEASUREMENTS).write_text("line\n" * (there + 1))
     (folder / store.SUMMARY).touch()
     return folder
 
 
+def finished(run_dir: Path, own: Request) -> bool:
+    """Whether resuming the run measures nothing; raises `ValueError` if it is another run."""
+    return is_finished(run_dir, require_resumable(run_dir, [this_machine(own)], COMMAND), own)
+
+
 def test_a_complete_run_is_finished_for_no_more_passes(tmp_path: Path, request_: Request) -> None:
     run_dir = written(tmp_path, request_)
-    assert is_finished(run_dir, request_)
-    assert is_finished(run_dir, replace(request_, passes=2))
-    assert not is_finished(run_dir, replace(request_, passes=5))
-    assert not is_finished(run_dir, replace(request_, case_timeout_s=7.0))
-    assert not is_finished(run_dir, replace(request_, cases=request_.cases[1:]))
+    assert finished(run_dir, request_)
+    assert finished(run_dir, replace(request_, passes=2))
+    assert not finished(run_dir, replace(request_, passes=5))
 
 
 @pytest.mark.parametrize(
-    "more",
-    [{"end_reason": "budget"}, {"end_reason": None}, {"environment_id": "another"},
-     {"margin": 0.5}, {"request": {}}, {"rows": 0}],
+    "more", [{"end_reason": "budget"}, {"end_reason": None}, {"rows": 0}], ids=repr
+)
+def test_any_other_run_is_not(more: dict[str, object], tmp_path: Path, request_: Request) -> None:
+    assert not finished(written(tmp_path, request_, **more), request_)
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [({"environment_id": "another"}, "environment_id"), ({"margin": 0.5}, "--margin"),
+     ({"settings": {"case_timeout_s": 7.0}}, "--case-timeout"), ({"request": {}}, "--backend")],
     ids=repr,
 )  # fmt: skip
-def test_any_other_run_is_not(more: dict[str, object], tmp_path: Path, request_: Request) -> None:
-    assert not is_finished(written(tmp_path, request_, **more), request_)
+def test_a_run_of_other_options_is_refused(
+    more: dict[str, object], named: str, tmp_path: Path, request_: Request
+) -> None:
+    with pytest.raises(ValueError, match=named):
+        finished(written(tmp_path, request_, **more), request_)
+
+
+def test_a_budget_keeps_the_time_limit_of_its_run(tmp_path: Path, request_: Request) -> None:
+    own = replace(request_, budget_s=60.0)
+    other = {"settings": {"case_timeout_s": 7.0}, "end_reason": "converged"}
+    assert finished(written(tmp_path, own, **other), own)
 
 
 def test_a_run_that_was_killed_before_its_summary_is_not(tmp_path: Path, request_: Request) -> None:
     (written(tmp_path, request_) / store.SUMMARY).unlink()
-    assert not is_finished(tmp_path, request_)
+    assert not finished(tmp_path, request_)
 
 
 @pytest.mark.parametrize("rows", [ROWS - 1, ROWS + 1])
 def test_a_run_with_another_number_of_rows_is_not(
     rows: int, tmp_path: Path, request_: Request
 ) -> None:
-    assert not is_finished(written(tmp_path, request_, rows), request_)
+    assert not finished(written(tmp_path, request_, rows), request_)

@@ -16,11 +16,12 @@ from convsweep.problems.grids import GRIDS
 from convsweep.problems.workloads import Layer
 from convsweep.results.networks import NETWORKS_TABLE
 from convsweep.sweep.auxiliary_cases import separable_part_cases
+from convsweep.sweep.environment import Environment
 from convsweep.sweep.executor import LocalExecutor
 from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Options, read_request
 from convsweep.sweep.sharding import batches, group_cases, group_siblings
-from convsweep.sweep.work_queue import Environment, GroupQueue
+from convsweep.sweep.work_queue import GroupQueue
 from tests.support.fake_sweep import BACKENDS, CASES, Fakes, OpenMonitor, ok, request_for, swept
 
 
