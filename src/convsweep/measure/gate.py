@@ -142,8 +142,8 @@ def _bytes_needed(case: Case) -> int:
 def validate(group: BenchmarkGroup, index: int, accepted: bytes = b"") -> ValidatedCase | Outcome:
     """Prepare one case's backend and check it; return its outcome if it fails.
 
-    An output that an earlier pass has `accepted` is not compared with the reference again. In a
-    later pass, the timed calls are those on another input.
+    An output that an earlier pass has `accepted` is not compared with the reference again. The call
+    on another input is then the last timed one.
     """
     try:
         return _prepare_and_check(group, index, pickle.loads(accepted) if accepted else {})
