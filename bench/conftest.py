@@ -74,8 +74,7 @@ class BenchRun:
 
     def add(self, case: Case, outcome: Outcome) -> None:
         """Write the case's row."""
-        if outcome.first_call_s is not None:
-            self._predictor.observe(case, outcome.median_s or outcome.first_call_s)
+        self._predictor.observe(case, outcome)
         writer, run = self._writer_and_run
         row = make_row(run, case, self.backends[case.backend], 0, outcome)
         writer.add(row, outcome.blocks)
