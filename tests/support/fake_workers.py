@@ -19,7 +19,8 @@ from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case, cross
 from convsweep.problems.grids import GRIDS
-from convsweep.sweep.scheduler import FirstPassData, Scheduler
+from convsweep.sweep.first_pass import FirstPassData
+from convsweep.sweep.scheduler import Scheduler
 from convsweep.sweep.worker_pool import WorkerPool
 
 BACKENDS = {name: Backend(name, lambda problem, weights: None) for name in "abc"}

@@ -9,20 +9,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from math import inf
-from pathlib import Path
 from time import monotonic
 from typing import TypeVar
 
 from convsweep.backends.base import Backend
 from convsweep.measure import messages
-from convsweep.measure.messages import DataFile
 from convsweep.measure.outcome import Outcome
 from convsweep.problems.case import Case
+from convsweep.sweep.first_pass import FirstPassData
 from convsweep.sweep.forecast import PASS_START_S
 from convsweep.sweep.sharding import group_cases, group_siblings
 from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerPool, WorkerTimeout
 
-_MAX_DATA_BYTES = 2**29
 _COMPILING_SHARE = 0.5  # of a budget: the most that one backend may take to compile
 _CHECKS_SHARE = 0.6  # of the time before timing: the most for traces and peak memory after it
 _LATER_CHECKS_SHARE = 0.2  # the same from the third pass on, without them
@@ -30,27 +28,6 @@ _RESTART_WORKER_AFTER = ("error", "out_of_memory")  # a device or allocator may 
 
 T = TypeVar("T")
 Outcomes = Iterator[tuple[Case, Outcome]]
-
-
-class FirstPassData:
-    """What later passes of a run need not compute again."""
-
-    def __init__(self) -> None:
-        self.accepted: dict[Case, bytes] = {}  # outputs that passed the gate
-        self._files: dict[tuple[object, ...], DataFile] = {}
-        self._room = _MAX_DATA_BYTES
-
-    def file(self, case: Case) -> DataFile | None:
-        """Return the file with inputs and reference of a case, if it is kept."""
-        return self._files.get(case.data)
-
-    def keep(self, case: Case, file: DataFile) -> None:
-        """Keep a file, if it fits; delete it otherwise."""
-        if file.size <= self._room:
-            self._files[case.data] = file
-            self._room -= file.size
-        else:
-            Path(file.path).unlink()
 
 
 class _CaseFailed(Exception):

@@ -21,7 +21,7 @@ from convsweep.measure.messages import (
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case, cross
 from convsweep.problems.grids import GRIDS
-from convsweep.sweep.scheduler import FirstPassData
+from convsweep.sweep.first_pass import FirstPassData
 from convsweep.sweep.worker_pool import WorkerDied, process_setup
 from convsweep.system import process
 from tests.support.fake_workers import BACKENDS, BATCH, CASES, FILE, OK, A, Scene, answer, failing

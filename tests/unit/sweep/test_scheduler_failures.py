@@ -18,7 +18,8 @@ from convsweep.measure.outcome import Outcome
 from convsweep.measure.sampling import MeasurementConfig
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case
-from convsweep.sweep.scheduler import FirstPassData, Scheduler
+from convsweep.sweep.first_pass import FirstPassData
+from convsweep.sweep.scheduler import Scheduler
 from convsweep.sweep.worker_pool import WorkerDied, WorkerPool, WorkerTimeout
 from tests.support.fake_workers import BACKENDS, BATCH, CASES, OK, A, B, C, Scene, answer, failing
 
