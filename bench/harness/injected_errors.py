@@ -128,7 +128,7 @@ class Trials:
         for tried in [self.honest, conv] if later_pass else [conv]:
             result = check(
                 tried, inputs, targets, original=self.original, accepted=accepted,
-                change=tried is self.honest or not later_pass,
+                once=later_pass and tried is conv,
             )  # fmt: skip
         wrong = recheck(lambda: conv(inputs.x), [], inputs, targets, accepted, lambda: None)
         return result.status == "mismatch" or wrong is not None

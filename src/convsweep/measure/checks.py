@@ -42,7 +42,7 @@ def check(
     *,
     original: Inputs | None = None,
     accepted: Accepted | None = None,
-    change: bool = True,
+    once: bool = False,
     start: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Check a prepared backend on the tensors that are timed, in three calls: `ok` or `mismatch`.
@@ -57,7 +57,7 @@ def check(
         targets: what `conv` must return: `output(compute_reference(problem, inputs), bound)`.
         original: the same values as `inputs`, in other memory; None: they are copied.
         accepted: earlier comparisons, to which new ones are added.
-        change: whether to make the call on `-x`; otherwise `recheck` has to follow.
+        once: whether to make the first call only; then `recheck` has to follow.
         start: called after each change of the inputs.
     """
     tensors = _tensors(inputs)
@@ -66,7 +66,10 @@ def check(
     changed = []
     try:
         start()
-        result = _check_calls(conv, inputs, before, targets, accepted, change, start)
+        if once:
+            result = _check_output(_tuple(conv(inputs.x)), inputs, targets, accepted)
+        else:
+            result = _check_calls(conv, inputs, before, targets, accepted, start)
     finally:
         for tensor, value in zip(tensors, before, strict=True):
             if not _equal(tensor, value):
@@ -129,37 +132,36 @@ def _check_calls(
     before: Sequence[Tensor],
     targets: Targets,
     accepted: Accepted,
-    change: bool,
     start: Callable[[], None],
 ) -> Outcome:
     first = _tuple(conv(inputs.x))
-    if reason := _check_tensors(first, targets, inputs):
-        return Outcome("mismatch", reason)
     changed_grad = inputs.grad is not None and not _equal(inputs.grad, before[-1])
     if changed_grad or not _equal(inputs.x, before[0]):
         return Outcome("mismatch", "changes its input")
-    result = _compare_all(first, targets, accepted)
+    result = _check_output(first, inputs, targets, accepted)
     if result.reason:
         return result
     for tensor in first:
         tensor.fill_(torch.nan)
     second = _tuple(conv(inputs.x))
-    third = _call_changed(conv, inputs, start) if change else ()
+    with _changed(inputs, start):
+        third = _tuple(conv(inputs.x))
     if _share_memory([*first, *second, *third]):
         return Outcome("mismatch", "returns the same memory from two calls")
     if reason := _compare_all(second, targets, accepted).reason:
         return replace(result, status="mismatch", reason=f"second call: {reason}")
-    if third and (reason := _compare_all(third, targets, accepted, negated=True).reason):
+    if reason := _compare_all(third, targets, accepted, negated=True).reason:
         reason = f"another input in the same memory: {reason}"
         return replace(result, status="mismatch", reason=reason)
     return result
 
 
-def _call_changed(
-    conv: Callable[[Tensor], Result], inputs: Inputs, start: Callable[[], None]
-) -> tuple[Tensor, ...]:
-    with _changed(inputs, start):
-        return _tuple(conv(inputs.x))
+def _check_output(
+    result: Sequence[Tensor], inputs: Inputs, targets: Targets, accepted: Accepted
+) -> Outcome:
+    if reason := _check_tensors(result, targets, inputs):
+        return Outcome("mismatch", reason)
+    return _compare_all(result, targets, accepted)
 
 
 def _tuple(result: Result) -> tuple[Tensor, ...]:

@@ -52,7 +52,7 @@ class ValidatedCase:
     call: Callable[[], Result]  # computes the outputs for the group's input
     start: Callable[[], None]  # called after each change of the inputs
     call_s: float  # approximate seconds per call
-    called_s: float  # seconds of the gate's calls without the first: they count as warm-up
+    called_s: float  # seconds of the gate's calls that count as warm-up: not a first of several
     targets: Targets  # what the outputs must be
     outcome: Outcome
     accepted: Accepted  # comparisons with the outputs of this pass and of earlier ones
@@ -139,14 +139,17 @@ def _bytes_needed(case: Case) -> int:
     return 8 * tensors * (1 if case.direction == FORWARD else 2)
 
 
-def validate(group: BenchmarkGroup, index: int, accepted: bytes = b"") -> ValidatedCase | Outcome:
+def validate(
+    group: BenchmarkGroup, index: int, accepted: bytes = b"", call_s: float | None = None
+) -> ValidatedCase | Outcome:
     """Prepare one case's backend and check it; return its outcome if it fails.
 
-    An output that an earlier pass has `accepted` is not compared with the reference again. The call
-    on another input is then the last timed one.
+    An output that an earlier pass has `accepted` is not compared with the reference again. If that
+    pass has timed a call, too, one call is enough before timing: the last timed one is checked.
     """
     try:
-        return _prepare_and_check(group, index, pickle.loads(accepted) if accepted else {})
+        earlier = pickle.loads(accepted) if accepted else {}
+        return _prepare_and_check(group, index, earlier, call_s)
     except NoGradient as error:
         return Outcome("skipped", one_line(str(error)))
     except TimeLimitExceeded as error:
@@ -157,7 +160,7 @@ def validate(group: BenchmarkGroup, index: int, accepted: bytes = b"") -> Valida
 
 
 def _prepare_and_check(
-    group: BenchmarkGroup, index: int, accepted: Accepted
+    group: BenchmarkGroup, index: int, accepted: Accepted, known_s: float | None
 ) -> ValidatedCase | Outcome:
     case, device, inputs = group.cases[index], group.device, group.inputs
     is_block, problem = case.block != CONV, case.problem
@@ -172,17 +175,17 @@ def _prepare_and_check(
     bounds = output_bounds(backend, problem, inputs.x.dtype, expected, is_block)
     targets = {name: Target(expected[name], bounds[name]) for name in names}
     timed = _TimedConv(conv, group, backend.compile_s)
-    known, effort = len(accepted), group.settings.effort
+    known, once = len(accepted), bool(accepted) and known_s is not None
     result = check(
-        timed, inputs, targets, original=group.data.inputs, accepted=accepted,
-        change=not (known and effort), start=start,
+        timed, inputs, targets, original=group.data.inputs, accepted=accepted, once=once,
+        start=start,
     )  # fmt: skip
     if result.status != "ok":
         return result
     if backend.quantized:
         flags = "|".join(filter(None, (result.sample_flags, QUANTIZED)))
         result = replace(result, error_ratio=None, sample_flags=flags)
-    if effort is None and (mismatch := _check_integers(case, backend)):
+    if group.settings.effort is None and (mismatch := _check_integers(case, backend)):
         return mismatch
     outcome = replace(
         result,
@@ -192,10 +195,11 @@ def _prepare_and_check(
         gate_calls_s=sum(timed.seconds),
         accepted=pickle.dumps(accepted),
     )
-    called_s, other_bits = sum(timed.seconds[1:]), 0 < known < len(accepted)
-    call = partial(conv, inputs.x)
+    call, other_bits = partial(conv, inputs.x), 0 < known < len(accepted)
+    called_s = sum(timed.seconds if once else timed.seconds[1:])
+    call_s = timed.call_s if known_s is None else known_s
     return ValidatedCase(
-        conv, call, start, timed.call_s, called_s, targets, outcome, accepted, other_bits
+        conv, call, start, call_s, called_s, targets, outcome, accepted, other_bits
     )
 
 

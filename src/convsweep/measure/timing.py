@@ -62,9 +62,9 @@ class GroupTimer:
         self._validated: dict[int, ValidatedCase] = {}
         self._timed: dict[int, _TimedCase] = {}
 
-    def validate(self, index: int, accepted: bytes = b"") -> Outcome:
+    def validate(self, index: int, accepted: bytes = b"", call_s: float | None = None) -> Outcome:
         """Prepare and check one case's backend; `ok` without a time if it passes."""
-        validated = validate(self.group, index, accepted)
+        validated = validate(self.group, index, accepted, call_s)
         if isinstance(validated, Outcome):
             return validated
         self._validated[index] = validated

@@ -86,8 +86,8 @@ class Worker:
     def _step(self, message: messages.CaseStep) -> messages.Reply:
         timer, index = self._timers[message.index]
         match message:
-            case messages.Validate(_, accepted):
-                return timer.validate(index, accepted)
+            case messages.Validate(_, accepted, call_s):
+                return timer.validate(index, accepted, call_s)
             case messages.WarmUp():
                 return timer.warm_up(index).blocks
             case messages.Block(is_last=True):

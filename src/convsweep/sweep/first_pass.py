@@ -13,6 +13,7 @@ class FirstPassData:
 
     def __init__(self) -> None:
         self.accepted: dict[Case, bytes] = {}  # outputs that passed the gate
+        self.call_s: dict[Case, float | None] = {}  # seconds per call in the last pass
         self._files: dict[tuple[object, ...], DataFile] = {}
         self._room = _MAX_DATA_BYTES
 

@@ -154,7 +154,9 @@ class _Batch:
         for case in self._round(is_last=True):
             yield from self._time_block(case, is_last=True)
         for case in self._blocks:
-            yield case, _outcome(self._ask(case, messages.Finish))
+            outcome = _outcome(self._ask(case, messages.Finish))
+            self._first.call_s[case] = outcome.time_s
+            yield case, outcome
 
     def _check(self, group: Sequence[Case]) -> Outcomes:
         """Set a group up, validate its cases and warm them up; yield those that end here."""
@@ -224,7 +226,8 @@ class _Batch:
             yield from ((case, _outcome(reply)) for case in members)
 
     def _validate(self, case: Case) -> Outcomes:
-        step = partial(messages.Validate, accepted=self._first.accepted.get(case, b""))
+        accepted, call_s = self._first.accepted.get(case, b""), self._first.call_s.get(case)
+        step = partial(messages.Validate, accepted=accepted, call_s=call_s)
         outcome = _outcome(self._ask(case, step, partial(self._on_slow_call, case)))
         self._first.accepted[case] = outcome.accepted
         self._compile_s[case] = 0.0  # later steps have no time to compile

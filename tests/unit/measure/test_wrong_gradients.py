@@ -49,7 +49,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
         monkeypatch.setattr("convsweep.measure.gate.find_backend", lambda name: backend)
         how = ("cpu", "float32", "contiguous", 1, "hot", backend.name, direction)
         group = setup_group([Case(Layer(problem), "dense", *how)], Settings(1))
-        found = validate(group, 0, accepted)
+        found = validate(group, 0, accepted, call_s=1e-4 if accepted else None)
         fresh = setup_group(group.cases, group.settings).inputs
         assert fresh.grad is not None
         assert group.inputs.grad is not None
@@ -58,7 +58,12 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
         assert torch.equal(group.inputs.weights.dense, fresh.weights.dense)
         if accepted and isinstance(found, ValidatedCase):  # then the last timed call is checked
             reason = recheck(
-                found.call, [], group.inputs, found.targets, found.accepted, found.start
+                found.call,
+                [found.call] * 5,
+                group.inputs,
+                found.targets,
+                found.accepted,
+                found.start,
             )
             return Outcome("mismatch", reason) if reason else found
         return found
@@ -87,7 +92,8 @@ def test_a_wrong_gradient_fails(
     found = gate(backend_of(make()), direction, accepted)
     assert isinstance(found, Outcome)
     assert found.status == "mismatch"
-    assert (WRONG | WRONG_BIAS)[make] in str(found.reason)
+    reason = str(found.reason)
+    assert (WRONG | WRONG_BIAS)[make] in reason or (later and reason.startswith("after timing"))
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS[1:])
