@@ -8,9 +8,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from statistics import fmean
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch._C._profiler import _RecordFunctionFast
@@ -169,9 +169,11 @@ def summarize(calls: list[TracedCall], *, on_cpu: bool) -> Implementation:
         ran = [one.implementation for one in calls[-1].primitives if one.kind != "reorder"]
         return Implementation(" + ".join(dict.fromkeys([*computing, *ran])))
     steps = [kernel_name(one.name) for one in known[-1][0]]
-    seconds = np.sort([[sum(one.seconds for one in side) for side in part] for part in known], 0)
     cut = len(known) // 4
-    kernel_s, reorder_s = map(float, seconds[cut : len(known) - cut].mean(0))
+    kernel_s, reorder_s = (
+        fmean(sorted(sum(one.seconds for one in own) for own in side)[cut : len(known) - cut])
+        for side in zip(*known, strict=True)
+    )
     name = " + ".join(dict.fromkeys([*computing, *steps]))
     return Implementation(name, len(known[-1][1]), kernel_s, reorder_s)
 
