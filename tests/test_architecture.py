@@ -183,7 +183,8 @@ def test_reading_results_and_writing_reports_never_loads_torch() -> None:
 
 
 def test_the_summary_in_the_terminal_loads_no_library_that_takes_a_second() -> None:
-    script = "import sys, convsweep.report.summary_text, convsweep.cli.terminal"
+    texts = "convsweep.report.summary_text, convsweep.report.model_text"
+    script = f"import sys, {texts}, convsweep.cli.terminal"
     slow = "{'matplotlib', 'scipy.stats', 'torch'}"
     assert loaded(f"{script}; print(sorted({slow} & set(sys.modules)))") == "[]"
 

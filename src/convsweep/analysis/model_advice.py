@@ -39,12 +39,12 @@ class Advice(NamedTuple):
         return any(layer.baseline_s.value > 0 for layer in self.layers)
 
 
-def write_model(run_dir: Path, model: Mapping[str, object]) -> Advice | None:
+def write_model(folder: RunFolder, model: Mapping[str, object]) -> Advice | None:
     """Add the model to environment.json of a measured run and write layers.csv."""
-    environment = store.read_environment(run_dir) | {"model": dict(model)}
-    advice = compute_advice(store.load(run_dir), environment)
-    store.write_environment(run_dir, environment)
-    store.write_table(run_dir / store.LAYERS, layers_table(advice.layers if advice else []))
+    environment = folder.environment | {"model": dict(model)}
+    advice = compute_advice(folder.measurements, environment)
+    store.write_environment(folder.path, environment)
+    store.write_table(folder.path / store.LAYERS, layers_table(advice.layers if advice else []))
     return advice
 
 

@@ -85,7 +85,8 @@ def advise(
     network = Network(name, spec, tuple(shapes), *how)
     ending = sweep_with_progress(LocalExecutor(request), out, resume, networks=[network])
     with output.one_line_errors(out):
-        advice = write_model(out, advising.model_metadata(spec, shapes, trace, layers, first.dtype))
+        model = advising.model_metadata(spec, shapes, trace, layers, first.dtype)
+        advice = write_model(ending.folder, model)
     if advice is None:
         output.say(
             f"No layer was measured before the run ended; --resume continues. Results: {out}"
@@ -100,19 +101,19 @@ def advise(
 
 def _print_advice(advice: Advice, out: Path) -> int:
     """Print the advice; return exit code 1 if a case failed or nothing was timed."""
+    from convsweep.report import model_text
     from convsweep.report.next_commands import note_wide_intervals
-    from convsweep.report.sections import advice as advice_text
     from convsweep.results.networks import NETWORKS_TABLE
     from convsweep.results.store import RunFolder
 
-    table = advice_text.layer_table(advice)
+    table = model_text.layer_table(advice)
     [direction] = advice.run.cases["direction"].unique()
     output.say(
         f"Time of all calls of each distinct layer, {direction}; speedup of its replacements, "
         "? undecided"
     )
     output.print_table(table, width=100)
-    sentences = advice_text.sentences(advice, NETWORKS_TABLE.load_completed(out).rows)
+    sentences = model_text.sentences(advice, NETWORKS_TABLE.load_completed(out).rows)
     notes = note_wide_intervals(RunFolder(out), table, sentences)
     output.print_sentences([*sentences, *notes])
     columns = [advice.run.cases[name] for name in ("status", "backend", "problem", "reason")]

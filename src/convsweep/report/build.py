@@ -19,6 +19,7 @@ from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.settings import setting_speedups
 from convsweep.analysis.summary import summarize
 from convsweep.report import explore, noise, plots, tables
+from convsweep.report.model_text import coverage
 from convsweep.report.next_commands import not_covered, note_wide_intervals
 from convsweep.report.pages import Overview, Page, Section, require_report_folder, write_pages
 from convsweep.report.plots.style import drawing_style
@@ -119,7 +120,7 @@ def write_report(
     wrong = [
         *([f"Incomplete run: {folder.unfinished}."] if folder.unfinished else []),
         *([left_out] if left_out else []),
-        *(advice.coverage(advised) if advised else []),
+        *(coverage(advised) if advised else []),
         *lacks(folder.environment),
     ]
     found = network_totals.sentences(of_networks) if of_networks else []

@@ -23,8 +23,9 @@ from convsweep.models.advise.request import (
 )
 from convsweep.models.advise.trace import record
 from convsweep.problems.problem import ConvProblem
+from convsweep.report import model_text as words
 from convsweep.report.plots.model_layers import MOST_LAYERS, draw_model
-from convsweep.report.sections import advice as words
+from convsweep.report.sections.advice import section as advice_section
 from convsweep.results import store
 from convsweep.results.store import RunFolder
 from tests.support import synthetic_runs as synthetic_run
@@ -64,7 +65,8 @@ def advice_on(
         )
     ]  # fmt: skip
     synthetic_run.write(run_dir, rows, synthetic_run.ENVIRONMENT)
-    write_model(run_dir, {"layers": [problem.label for problem in problems]} | (model or {}))
+    labels = {"layers": [problem.label for problem in problems]}
+    write_model(RunFolder(run_dir), labels | (model or {}))
     found = read_advice(RunFolder(run_dir))
     assert found is not None
     return found
@@ -209,7 +211,7 @@ def test_an_environment_that_was_edited_hides_only_what_it_told(
 
 
 def test_a_section_is_there_for_runs_that_advise_alone(tmp_path: Path) -> None:
-    section = words.section(advice_on(tmp_path / "advice", {"torch_conv": 1, "separable": 0.2}))
+    section = advice_section(advice_on(tmp_path / "advice", {"torch_conv": 1, "separable": 0.2}))
     assert [len(table.rows) for _, table in section.tables] == [4, 2]
     assert section.note == words.RETRAINING
     environment = store.read_environment(tmp_path / "advice")
@@ -266,7 +268,7 @@ def test_a_model_of_many_layers_shows_the_costliest(tmp_path: Path) -> None:
         for row in synthetic_run.rows([problem], backends=("torch_conv", "separable"))
     ]
     synthetic_run.write(tmp_path, rows, synthetic_run.ENVIRONMENT)
-    write_model(tmp_path, {})
+    write_model(RunFolder(tmp_path), {})
     found = read_advice(RunFolder(tmp_path))
     assert found is not None
     picture = draw_model(found.run, found.layers, "mine")
@@ -283,7 +285,7 @@ def test_the_table_of_any_model_fits_on_a_screen(tmp_path: Path) -> None:
         for row in synthetic_run.rows([problem], backends=("torch_conv", "separable"), passes=2)
     ]
     synthetic_run.write(tmp_path, rows, synthetic_run.ENVIRONMENT)
-    write_model(tmp_path, {})
+    write_model(RunFolder(tmp_path), {})
     found = read_advice(RunFolder(tmp_path))
     assert found is not None
     table = words.layer_table(found)

@@ -18,6 +18,7 @@ from convsweep.report.plots.axes import panel_figure
 from convsweep.report.plots.style import drawing_style, new_figure
 from convsweep.results.networks import NETWORKS_TABLE
 from convsweep.results.schema import Row
+from convsweep.results.store import RunFolder
 from tests.support import synthetic_networks
 from tests.support import synthetic_runs as made
 from tests.support import synthetic_study as study_of
@@ -193,7 +194,7 @@ def test_every_text_of_a_run_has_its_place(
 ):
     run = made.write(tmp_path / "run", RUNS[name](), made.ENVIRONMENT)
     if "model" in name:
-        write_model(run, {"name": f"{LONG}:{LONG}"})
+        write_model(RunFolder(run), {"name": f"{LONG}:{LONG}"})
     if name == "whole networks":
         table = NETWORKS_TABLE.open(run)
         for name, size in itertools.product(synthetic_networks.LAYERS, (1, 8)):

@@ -167,5 +167,5 @@ def test_a_model_of_many_layers_has_few_words(tmp_path: Path) -> None:
         for row in made.rows([made.square(8 + place, 9, 3)], backends=study_of.PAIR, passes=2)
     ]
     run = made.write(tmp_path / "run", rows, ENVIRONMENT)
-    assert write_model(run, {}) is not None
+    assert write_model(RunFolder(run), {}) is not None
     require_few_words(write_report(run, tmp_path / "report"), 600, 3_500)

@@ -2,18 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
-from pandas import DataFrame
-
 from convsweep import formatting
 from convsweep.analysis.network_breakdown import (
     UNATTRIBUTED,
     UNDECIDED,
     Breakdowns,
     NetworkBreakdown,
-    network_breakdowns,
 )
 from convsweep.analysis.network_totals import ratio
-from convsweep.analysis.run import Run
+from convsweep.report.network_text import end_to_end_sentence
 from convsweep.report.pages import Section
 from convsweep.report.plots.networks import OTHERS, draw_breakdown
 from convsweep.report.table import Table
@@ -58,23 +55,6 @@ def _shares(found: Sequence[NetworkBreakdown]) -> list[str]:
 def _percents(shares: Sequence[float]) -> str:
     """Return the first and the last share, or the only one."""
     return " to ".join(dict.fromkeys(formatting.percent(shares[i]) for i in (0, -1)))
-
-
-def end_to_end_sentence(one: NetworkBreakdown) -> str:
-    """Return the time of a network and the share of its convolutions."""
-    return (
-        f"{one.network} takes {formatting.time(*one.end_to_end.time)} end to end; its convolutions "
-        f"timed alone add up to {formatting.percent(*one.isolated_share)} of that."
-    )
-
-
-def end_to_end(run: Run, networks: DataFrame) -> list[str]:
-    """Return a sentence per network in the first setting, or why it has no time."""
-    found, missing = network_breakdowns(run, networks, run.settings[0])
-    return [
-        *map(end_to_end_sentence, found),
-        *(f"{network} {reason}." for network, reason in missing.items()),
-    ]
 
 
 def sums_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
