@@ -1,6 +1,6 @@
 """Entry point of `python -m convsweep`."""
 
-from convsweep.cli import main
+from convsweep.cli import run_process
 
 if __name__ == "__main__":
-    main()
+    run_process()

@@ -53,6 +53,15 @@ def test_what_measures_nothing_imports_no_heavy_package(words: str) -> None:
     assert loaded_by(*words.split()) == []
 
 
+@pytest.mark.parametrize(("words", "code"), [("list grids", 0), ("run --grid nosuch", 2)])
+def test_a_process_ends_with_its_exit_code_after_its_exit_handlers(words: str, code: int) -> None:
+    script = "import atexit, os, convsweep.cli as cli\natexit.register(os.write, 1, b'last')\n"
+    command = [sys.executable, "-c", f"{script}cli.run_process()", *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout[-4:]) == (code, "last")
+    assert len(done.stdout + done.stderr) > 40
+
+
 @pytest.mark.parametrize("grid", GRIDS)
 def test_a_dry_run_prints_a_plan_and_measures_nothing(
     grid: str, command: Command, tmp_path: Path

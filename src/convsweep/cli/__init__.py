@@ -1,5 +1,7 @@
 """Command line; the only package that prints."""
 
+import atexit
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,6 +17,18 @@ from convsweep.system.signals import EXIT_CODE
 from convsweep.system.streams import UNWRITTEN, guard_streams, lost_output
 
 _INVALID_REQUEST = 2
+
+
+def run_process() -> NoReturn:
+    """Run a command, and end this process without freeing its memory.
+
+    With torch that takes a second on a busy machine, beyond a budget.
+    """
+    try:
+        main()
+    except SystemExit as end:
+        atexit._run_exitfuncs()
+        os._exit(int(end.code or 0))
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
