@@ -73,13 +73,13 @@ def answer(run: Run, width: int = MAX_WIDTH) -> Group:
     title = "Time per call" + f", and speedup over {run.baseline}" * (run.baseline in backends)
     left_out = {
         "backend": len(omitted if by_backend else backends.keys() - widths),
-        "problem": len({*run.cases["label"]} - {*problems}),
+        "problem": len({*run.cases["label"]} - {*(widths if by_backend else problems)}),
         "network": max(0, run.cases["network"].nunique() - most),
         "setting": len(answered) - len(settings),
     }
     marks = {text.plain[-1:] for key, text in shown_cells if key[1] in widths}
-    more = [count(number, f"more {noun}") for noun, number in left_out.items() if number]
-    last = [f"{', '.join(more)}: summary.csv"] if more else []
+    more = [count(number, noun) for noun, number in left_out.items() if number]
+    last = [f"Not shown: {', '.join(more)} (in summary.csv)"] if more else []
     last += [text for mark, text in _LEGEND.items() if mark in marks]
     return Group(
         _line(title if several else f"{title}, on {run.settings[0]}", "bold"),

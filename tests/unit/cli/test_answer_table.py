@@ -103,7 +103,16 @@ def test_the_fastest_backends_are_shown(tmp_path) -> None:
     _, head, *lines = printed(run, 100)
     shown = head.split()[1:]
     assert shown == [ENGINES[0], *reversed(ENGINES[31 - len(shown) :])]
-    assert f"{30 - len(shown)} more backends, 3 more problems" in lines[-1]
+    assert f"Not shown: {30 - len(shown)} backends, 3 problems (in summary.csv)" in lines[-1]
+
+
+def test_layers_of_long_names_that_do_not_fit_are_counted(tmp_path) -> None:
+    names = {square(16, size, 3).label: f"features.{size}.of_a_very_long_name" for size in (7, 14)}
+    measured = rows(grid((16,), (7, 14), (3,)), backends=ENGINES[:5], passes=2, seconds=engine_s)
+    named = [replace(row, workload="network", layer=names[row.problem]) for row in measured]
+    _, head, *lines = printed(read(named, tmp_path), 100)
+    assert head.count("of_a_very_long_name") == 1
+    assert "Not shown: 1 problem (in summary.csv)" in lines[-1]
 
 
 @pytest.mark.parametrize("sizes", [(7, 14), (7, 14, 28), (7, 14, 28, 56, 112)])
