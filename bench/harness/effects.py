@@ -24,12 +24,11 @@ from pandas import DataFrame
 
 from bench.harness.pairs import PAIR_SETS, write_problems
 from convsweep import formatting
-from convsweep.analysis.cases import pass_times
 from convsweep.analysis.summary import summarize
 from convsweep.report.table import Table
 from convsweep.report.tables import markdown
 from convsweep.results import store
-from convsweep.results.schema import MARGIN
+from convsweep.results.schema import MARGIN, pass_times
 from convsweep.sweep.executor import LocalExecutor
 from convsweep.sweep.request import Options, aa_request, read_request
 from convsweep.sweep.session import run_sweep

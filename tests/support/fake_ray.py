@@ -25,7 +25,7 @@ Behave = Callable[[Case, str], Outcome]
 
 def ok(case: Case, node_id: str) -> Outcome:
     """Every case is measured, and alike."""
-    return Outcome("ok", median_s=1e-4, first_call_s=1e-4, blocks=((1e-4,),))
+    return Outcome("ok", median_s=1e-4, time_s=1e-4, first_call_s=1e-4, blocks=((1e-4,),))
 
 
 def node(name: str, **more: Any) -> Node:

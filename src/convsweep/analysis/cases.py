@@ -25,6 +25,7 @@ from convsweep.results.schema import (
     SLOWED,
     STATUSES,
     TRACE_COLUMNS,
+    pass_times,
 )
 
 _WORK_COLUMNS = ("macs", "backend_macs", "min_bytes", "backend_bytes", "backend_family")
@@ -66,11 +67,6 @@ def split(rows: DataFrame) -> RowsByRole:
     """Split the rows of a run, or of its summary, by role."""
     ceilings, separable_parts = (rows["role"].eq(role) for role in (ROOFLINE, SEPARABLE_PART))
     return RowsByRole(rows[~(ceilings | separable_parts)], rows[ceilings], rows[separable_parts])
-
-
-def pass_times(measurements: DataFrame) -> Series[float]:
-    """Return the seconds per call of each row; medians in files that have no `time_s`."""
-    return measurements["time_s"].astype("float64").fillna(measurements["median_s"])
 
 
 def are_variants(measurements: DataFrame) -> Series[bool]:

@@ -9,13 +9,12 @@ import pandas as pd
 from pandas import DataFrame
 
 from convsweep import formatting
-from convsweep.analysis.cases import pass_times
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.settings import SETTING_SPEEDUP
 from convsweep.analysis.summary import SPEEDUP, SUMMARY_COLUMNS, TIME, interval_of
 from convsweep.problems.workloads import workloads
 from convsweep.report.table import Table
-from convsweep.results.schema import CASE, CASE_KEYS, ROOFLINE
+from convsweep.results.schema import CASE, CASE_KEYS, ROOFLINE, pass_times
 
 _NAMES = ("label", "problem", "backend", "workload", "layer", "role", "device", "dtype",
           "memory_format", "threads", "cache", "direction", "block")  # fmt: skip

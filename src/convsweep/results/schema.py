@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from convsweep.results.csv_table import CsvTable, columns_of
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 SCHEMA_VERSION = 6
 STATUSES = ("mismatch", "crash", "error", "out_of_memory", "timeout", "skipped", "ok")
@@ -98,6 +98,11 @@ class Row:
     output_padding: str | None = None  # Outputs added at the end of a transposed one; else empty
     sqnr_db: float | None = None  # 10 log10(sum of reference^2 / sum of error^2); empty if exact
     time_s: float | None = None  # Time of the pass per call; if empty, `median_s`
+
+
+def pass_times(rows: DataFrame) -> Series[float]:
+    """Return the seconds per call of each row; medians in files that have no `time_s`."""
+    return rows["time_s"].astype("float64").fillna(rows["median_s"])
 
 
 def _require_consistent(frame: DataFrame) -> None:

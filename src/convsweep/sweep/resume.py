@@ -17,7 +17,7 @@ from convsweep.results import store
 from convsweep.results.lock import require_unlocked
 from convsweep.results.machines import machines
 from convsweep.results.metadata import Use, select
-from convsweep.results.schema import CASE, MEASUREMENTS_TABLE
+from convsweep.results.schema import CASE, MEASUREMENTS_TABLE, pass_times
 from convsweep.sweep.environment import Environment
 from convsweep.sweep.request import Request
 
@@ -169,7 +169,7 @@ def completed_results(rows: "DataFrame", cases: Sequence[Case]) -> dict[tuple[in
     requested = {*cases}
     problems = {label: ConvProblem.parse(label) for label in rows["problem"].unique()}
     known: dict[tuple[int, Case], Outcome] = {}
-    for row in MEASUREMENTS_TABLE.rows_of(rows):
+    for row in MEASUREMENTS_TABLE.rows_of(rows.assign(time_s=pass_times(rows))):
         layer = Layer(problems[row.problem], row.workload, row.layer, row.layer_count, row.role)
         how = (row.device, row.dtype, row.memory_format, row.threads, row.cache)
         case = Case(layer, row.weight_kind, *how, row.backend, row.direction, row.block)

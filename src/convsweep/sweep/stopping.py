@@ -37,9 +37,8 @@ class RunningResults:
 
     def add(self, pass_index: int, case: Case, outcome: Outcome) -> None:
         """Add one outcome; ceilings are left out."""
-        seconds = outcome.median_s if outcome.time_s is None else outcome.time_s
-        if outcome.status == "ok" and case.layer.role != ROOFLINE and seconds is not None:
-            self.time_s[case][pass_index] = seconds
+        if case.layer.role != ROOFLINE and outcome.time_s is not None:
+            self.time_s[case][pass_index] = outcome.time_s
 
     @property
     def measurements(self) -> int:

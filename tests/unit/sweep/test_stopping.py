@@ -30,8 +30,8 @@ def tally(speedups: Sequence[float], passes: int = 6, spread: float = 0.003) -> 
     for case, speedup in zip(CASES[1::2], speedups, strict=False):
         for pass_index in range(passes):
             base, own = 1e-3 * np.exp(rng.normal(0, spread, 2))
-            kept.add(pass_index, case.on("torch_conv"), Outcome("ok", median_s=base))
-            kept.add(pass_index, case, Outcome("ok", median_s=own / speedup))
+            kept.add(pass_index, case.on("torch_conv"), Outcome("ok", time_s=base))
+            kept.add(pass_index, case, Outcome("ok", time_s=own / speedup))
     return kept
 
 
@@ -61,8 +61,8 @@ def test_a_precision_asks_for_narrow_intervals_whatever_the_verdict() -> None:
 def test_a_case_that_is_compared_with_nothing_needs_its_time() -> None:
     kept = RunningResults("torch_conv")
     for pass_index, seconds in enumerate((1.0, 1.2, 0.8, 1.1)):
-        kept.add(pass_index, CASES[1], Outcome("ok", median_s=seconds))
-        kept.add(pass_index, CASES[3], Outcome("ok", median_s=1.0 + 1e-4 * pass_index))
+        kept.add(pass_index, CASES[1], Outcome("ok", time_s=seconds))
+        kept.add(pass_index, CASES[3], Outcome("ok", time_s=1.0 + 1e-4 * pass_index))
     assert open_problems(kept, 4) == [CASES[1].group]
 
 
@@ -75,9 +75,9 @@ def test_what_failed_is_never_open() -> None:
 def test_speedups_are_paired_by_pass() -> None:
     kept = RunningResults("torch_conv")
     for pass_index, seconds in ((0, 1.0), (1, 2.0), (2, 4.0)):
-        kept.add(pass_index, CASES[0], Outcome("ok", median_s=seconds))
+        kept.add(pass_index, CASES[0], Outcome("ok", time_s=seconds))
     for pass_index, seconds in ((2, 2.0), (1, 1.0), (7, 9.0)):
-        kept.add(pass_index, CASES[1], Outcome("ok", median_s=seconds))
+        kept.add(pass_index, CASES[1], Outcome("ok", time_s=seconds))
     assert list(kept.log_speedups()) == [CASES[1]]
     assert kept.log_speedups()[CASES[1]] == pytest.approx([np.log(2), np.log(2)])
 
@@ -87,7 +87,7 @@ def test_a_run_does_not_go_on_for_separable_parts_without_time_for_them() -> Non
     monitor = SweepMonitor(request)
     [part, *_] = request.separable_parts
     for pass_index, median_s in enumerate([1.0, 2.0, 4.0, 1.0]):
-        monitor.results.add(pass_index, part, Outcome("ok", median_s=median_s))
+        monitor.results.add(pass_index, part, Outcome("ok", time_s=median_s))
     assert monitor.active_cases(4) == {part}
     assert monitor.end_reason == "all_passes"
     assert monitor.active_cases(4, auxiliary=False) == set()
