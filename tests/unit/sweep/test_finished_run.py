@@ -1,15 +1,23 @@
 """When resuming a run has nothing left to do."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from convsweep.measure.outcome import Outcome, RunInfo, make_row
 from convsweep.results import store
+from convsweep.results.schema import MEASUREMENTS_TABLE
 from convsweep.sweep.environment import this_machine
 from convsweep.sweep.request import Options, Request, read_request
-from convsweep.sweep.resume import is_finished, metadata_of, require_resumable
+from convsweep.sweep.resume import (
+    completed_results,
+    is_finished,
+    metadata_of,
+    require_resumable,
+)
 
 ROWS, COMMAND = 3, "convsweep run"
 
@@ -79,3 +87,15 @@ def test_a_run_with_another_number_of_rows_is_not(
     rows: int, tmp_path: Path, request_: Request
 ) -> None:
     assert not finished(written(tmp_path, request_, rows), request_)
+
+
+@pytest.mark.parametrize(("time_s", "expected_s"), [(2e-4, 2e-4), (None, 1e-4)])
+def test_a_row_without_a_time_has_its_median(
+    time_s: float | None, expected_s: float, tmp_path: Path, request_: Request
+) -> None:
+    case, run = request_.cases[0], RunInfo("run", "e0", dict(request_.device_descriptions))
+    outcome = Outcome("ok", median_s=1e-4, time_s=time_s)
+    with closing(MEASUREMENTS_TABLE.open(tmp_path)) as file:
+        file.append(make_row(run, case, request_.backends[case.backend], 0, outcome))
+    rows = MEASUREMENTS_TABLE.load_completed(tmp_path).rows
+    assert completed_results(rows, request_.cases)[0, case].time_s == expected_s
