@@ -204,7 +204,7 @@ def test_check_passes_every_backend(command: Command) -> None:
 def test_a_report_removes_only_its_own_figures(
     smoke: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convsweep.report.pages.png", lambda figure: b"")
+    monkeypatch.setattr("convsweep.report.pages.pngs", lambda figures: [b"" for _ in figures])
     out = tmp_path / "report"
     assert command("report", smoke, "--out", out).code == 0
     mine, older = out / "figures" / "mine.png", out / "figures" / "speedup_of_old.png"

@@ -6,7 +6,7 @@ import pytest
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the pictures of reports empty: test_figure_layout.py lays them out and checks them."""
-    monkeypatch.setattr("convsweep.report.pages.png", lambda figure: b"")
+    monkeypatch.setattr("convsweep.report.pages.pngs", lambda figures: [b"" for _ in figures])
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from convsweep.formatting import printable
-from convsweep.report.plots.style import Picture, pictures_by_setting, png
+from convsweep.report.plots.style import Picture, pictures_by_setting, pngs
 from convsweep.report.table import Table
 from convsweep.report.tables import escape_markdown, markdown
 from convsweep.results import store
@@ -92,7 +92,9 @@ def write_pages(out: Path, page: Page) -> Path:
         ValueError: `out` is not writable.
     """
     page = _with_file_names(page)
-    images = {picture.name: png(picture.figure) for picture in page.pictures}
+    pictures = [*page.pictures]
+    encoded = pngs(picture.figure for picture in pictures)
+    images = {one.name: image for one, image in zip(pictures, encoded, strict=True)}
     inline = {name: base64.b64encode(image).decode("ascii") for name, image in images.items()}
     texts = {
         f"report.{kind}": _templates(html=kind == "html")

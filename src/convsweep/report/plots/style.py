@@ -6,6 +6,7 @@ import io
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -150,10 +151,19 @@ def render(figure: Figure) -> NDArray[np.uint8]:
 
 def png(figure: Figure) -> bytes:
     """Return the figure as a PNG of few colours; the same run gives the same bytes."""
-    pixels = Image.fromarray(render(figure)).convert("RGB")
-    file = io.BytesIO()
-    pixels.quantize(dither=Image.Dither.NONE).save(file, "png")
-    return file.getvalue()
+    return pngs([figure])[0]
+
+
+def pngs(figures: Iterable[Figure]) -> list[bytes]:
+    """Return each figure as `png` does; one is encoded while the next one is drawn."""
+
+    def encode(pixels: NDArray[np.uint8]) -> bytes:
+        image, file = Image.fromarray(pixels).convert("RGB"), io.BytesIO()
+        image.quantize(dither=Image.Dither.NONE).save(file, "png")
+        return file.getvalue()
+
+    with ThreadPoolExecutor(1) as pool:
+        return [*pool.map(encode, map(render, figures))]
 
 
 def marker_handle(look: Look, label: str, **more: Any) -> Line2D:
