@@ -1,7 +1,9 @@
 """A real worker process, as its parent sees it."""
 
+import gc
 import os
 import signal
+from multiprocessing.connection import Connection
 
 import pytest
 
@@ -9,6 +11,7 @@ from convsweep.measure.messages import Describe, Setup
 from convsweep.measure.settings import Settings
 from convsweep.sweep import worker_pool
 from convsweep.sweep.worker_pool import WorkerProcess, WorkerTimeout
+from convsweep.system import forkserver
 
 
 def test_a_slow_reply_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,3 +33,17 @@ def test_a_stopped_process_stalls_no_message(monkeypatch: pytest.MonkeyPatch) ->
     os.kill(stopped._process.pid, signal.SIGSTOP)
     with pytest.raises(WorkerTimeout):
         stopped.ask(Setup([b"more than any buffer holds" * 10**6]), 1.0)
+
+
+def test_a_worker_collects_garbage_though_its_server_does_not() -> None:
+    context = forkserver.get_context()
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=send_garbage_collection, args=(theirs,))
+    with forkserver.isolated_start():
+        process.start()
+    assert ours.recv()
+    process.join()
+
+
+def send_garbage_collection(connection: Connection) -> None:
+    connection.send(gc.isenabled())

@@ -5,6 +5,7 @@ Importing this module sets the guard up, because a server runs no other code tha
 """
 
 import ctypes
+import gc
 import os
 import shutil
 import signal
@@ -37,16 +38,18 @@ def _guard(served: int) -> None:
         os._exit(0)
 
     def begin_child() -> None:
+        gc.enable()
         if os.getppid() == server:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.setpgid(0, 0)  # to end it together with its compilers
             _end_after(server, signal.SIGKILL)
 
+    gc.disable()  # a fifth of the time to import; `freeze` keeps children from scanning the rest
     tempfile.gettempdir()  # is kept for Python; only compilers get the new one
     os.environ["TMPDIR"] = os.environ[FOLDER]
     os.setpgid(0, 0)  # signals of a terminal are for the served process
     signal.signal(signal.SIGTERM, end)
-    os.register_at_fork(after_in_child=begin_child)
+    os.register_at_fork(before=gc.freeze, after_in_child=begin_child)
     _end_after(served, signal.SIGTERM)
 
 
