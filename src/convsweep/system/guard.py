@@ -44,7 +44,7 @@ def _guard(served: int) -> None:
             os.setpgid(0, 0)  # to end it together with its compilers
             _end_after(server, signal.SIGKILL)
 
-    gc.disable()  # a fifth of the time to import; `freeze` keeps children from scanning the rest
+    gc.disable()  # takes a fifth of the imports; children do not scan what is frozen
     tempfile.gettempdir()  # is kept for Python; only compilers get the new one
     os.environ["TMPDIR"] = os.environ[FOLDER]
     os.setpgid(0, 0)  # signals of a terminal are for the served process
