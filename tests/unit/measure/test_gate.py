@@ -20,9 +20,7 @@ from convsweep.measure.outcome import Outcome
 from convsweep.measure.projection import project
 from convsweep.measure.reference import Expected, compute_reference
 
-PROBLEM = ConvProblem(
-    in_channels=8, out_channels=8, input_size=(9, 9), kernel_size=3, padding=1, groups=2, bias=True
-)
+PROBLEM = ConvProblem(8, 8, input_size=(9, 9), kernel_size=3, padding=1, groups=2, bias=True)
 PLAIN = replace(PROBLEM, groups=1)
 Prepare = Callable[[ConvProblem, Weights], Conv]
 Expect = Callable[[ConvProblem, Inputs], Expected]
@@ -181,14 +179,14 @@ def checked(
     expect: Expect = compute_reference,
 ) -> tuple[Outcome, Inputs]:
     inputs, original = make_inputs(problem), make_inputs(problem)
-    expected, conv = expect(problem, original), prepare(problem, inputs.weights)
-    bound = direct_sum_bound(problem)
-    target, once = output(expected, bound), bool(accepted)
+    conv = prepare(problem, inputs.weights)
+    target = output(expect(problem, original), direct_sum_bound(problem))
+    once = bool(accepted)  # a later pass, which checks again after timing
     found = check(conv, inputs, target, original=original, accepted=accepted, once=once)
-    if accepted and found.reason is None:  # a later pass, after timing
-        more = [lambda: conv(inputs.x)] * 5
-        reason = recheck(more[0], more, inputs, target, accepted, lambda: None)
-        found = found if reason is None else Outcome("mismatch", reason)
+    if accepted and found.reason is None:
+        calls = [lambda: conv(inputs.x)] * 5
+        if reason := recheck(calls[0], calls, inputs, target, accepted, lambda: None):
+            return Outcome("mismatch", reason), inputs
     return found, inputs
 
 
@@ -282,8 +280,7 @@ def test_a_liar_leaves_nothing_behind_for_the_next_backend(lie: Prepare) -> None
 
 
 def test_what_a_backend_raises_leaves_its_input_as_it_was() -> None:
-    inputs = make_inputs(PROBLEM)
-    calls = []
+    inputs, calls = make_inputs(PROBLEM), []
 
     def raises_at_the_third_call(x: Tensor) -> Tensor:
         calls.append(x)
