@@ -67,7 +67,7 @@ def check(
     try:
         start()
         if once:
-            result = _check_output(_tuple(conv(inputs.x)), inputs, targets, accepted)
+            result = _compare_all(_tuple(conv(inputs.x)), inputs, targets, accepted)
         else:
             result = _check_calls(conv, inputs, before, targets, accepted, start)
     finally:
@@ -94,10 +94,10 @@ def recheck(
     """
     with _changed(inputs, start):
         result = _tuple(timed())
-    storages = [tensor.untyped_storage() for tensor in result]
+    storages = [tensor.untyped_storage() for tensor in result if isinstance(tensor, Tensor)]
     is_own = all(storage.resizable() for storage in storages)  # until NumPy shares it
     kept: list[Any] = [StorageWeakRef(one) for one in storages]  # type: ignore[no-untyped-call]
-    reason = _compare_all(result, targets, accepted, negated=True).reason
+    reason = _compare_all(result, inputs, targets, accepted, negated=True).reason
     del result, storages
     is_freed = is_own and all(reference.expired() for reference in kept)
     if reason is None and more and not is_freed:
@@ -105,7 +105,7 @@ def recheck(
             results = [_tuple(call()) for call in more]
         if _share_memory([tensor for result in results for tensor in result]):
             return "after timing: returns the same memory from two calls"
-        reason = _compare_all(results[-1], targets, accepted, negated=True).reason
+        reason = _compare_all(results[-1], inputs, targets, accepted, negated=True).reason
     return reason and f"after timing, another input in the same memory: {reason}"
 
 
@@ -138,7 +138,7 @@ def _check_calls(
     changed_grad = inputs.grad is not None and not _equal(inputs.grad, before[-1])
     if changed_grad or not _equal(inputs.x, before[0]):
         return Outcome("mismatch", "changes its input")
-    result = _check_output(first, inputs, targets, accepted)
+    result = _compare_all(first, inputs, targets, accepted)
     if result.reason:
         return result
     for tensor in first:
@@ -148,20 +148,12 @@ def _check_calls(
         third = _tuple(conv(inputs.x))
     if _share_memory([*first, *second, *third]):
         return Outcome("mismatch", "returns the same memory from two calls")
-    if reason := _compare_all(second, targets, accepted).reason:
+    if reason := _compare_all(second, inputs, targets, accepted).reason:
         return replace(result, status="mismatch", reason=f"second call: {reason}")
-    if reason := _compare_all(third, targets, accepted, negated=True).reason:
+    if reason := _compare_all(third, inputs, targets, accepted, negated=True).reason:
         reason = f"another input in the same memory: {reason}"
         return replace(result, status="mismatch", reason=reason)
     return result
-
-
-def _check_output(
-    result: Sequence[Tensor], inputs: Inputs, targets: Targets, accepted: Accepted
-) -> Outcome:
-    if reason := _check_tensors(result, targets, inputs):
-        return Outcome("mismatch", reason)
-    return _compare_all(result, targets, accepted)
 
 
 def _tuple(result: Result) -> tuple[Tensor, ...]:
@@ -216,9 +208,16 @@ def _check_tensor(y: Tensor, target: Target, inputs: Inputs) -> str | None:
 
 
 def _compare_all(
-    result: Sequence[Tensor], targets: Targets, accepted: Accepted, *, negated: bool = False
+    result: Sequence[Tensor],
+    inputs: Inputs,
+    targets: Targets,
+    accepted: Accepted,
+    *,
+    negated: bool = False,
 ) -> Outcome:
-    """Compare outputs for x, or for changed inputs; return the first mismatch or the worst `ok`."""
+    """Check outputs for x, or for changed inputs; return the first mismatch or the worst `ok`."""
+    if reason := _check_tensors(result, targets, inputs):  # the error's unit follows from the dtype
+        return Outcome("mismatch", reason)
     outcomes = []
     for y, (name, target) in zip(result, targets.items(), strict=True):
         outcome = _compare(y, name, target, accepted, negated)

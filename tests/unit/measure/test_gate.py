@@ -151,6 +151,16 @@ def returns_no_tensor(problem: ConvProblem, weights: Weights) -> Conv:
     return lambda x: inner(x).tolist()
 
 
+def rounds_later_calls(problem: ConvProblem, weights: Weights) -> Conv:
+    inner, calls = honest(problem, weights), []
+
+    def conv(x: Tensor) -> Tensor:
+        calls.append(None)
+        return inner(x) if len(calls) == 1 else inner(x).bfloat16()
+
+    return conv
+
+
 LIARS: dict[Prepare, str] = {
     pads_wrongly: "over its bound",
     drops_the_bias: "over its bound",
@@ -169,6 +179,7 @@ LIARS: dict[Prepare, str] = {
     changes_its_weights: "changes its input or its weights",
     returns_its_input: "memory of its input",
     returns_no_tensor: "returns a list",
+    rounds_later_calls: "torch.bfloat16, not torch.float32",
 }
 
 

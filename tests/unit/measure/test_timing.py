@@ -73,6 +73,9 @@ def give_up(answers: list[Tensor]) -> Tensor:
 
 LATE = {
     "remembers": (from_the_fourth_call(lambda answers: answers[1].clone()), "mismatch"),
+    "half precision": (from_the_fourth_call(lambda answers: answers[2].bfloat16()), "mismatch"),
+    "flat": (from_the_fourth_call(lambda answers: answers[2].flatten()), "mismatch"),
+    "no tensor": (from_the_fourth_call(lambda answers: answers[2].tolist()), "mismatch"),
     "ring": (ring_of_three, "mismatch"),
     "ring of arrays": (ring_of_four_arrays, "mismatch"),
     "raises": (from_the_fourth_call(give_up), "error"),
