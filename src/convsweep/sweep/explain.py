@@ -56,7 +56,9 @@ def one_problem(options: Options, layers: Sequence[Layer] | None = None) -> Requ
     request = read_request(options, None if layers is None else ("explain", layers))
     found = dict.fromkeys(case.problem for case in request.cases)
     if len(found) != 1:
-        raise ValueError(f"explain takes one problem, not {len(found)}; choose one by --layer")
+        named = any(case.layer.name for case in request.cases)
+        how = "choose one by --layer" if named else "give one --problem, or one value per --axis"
+        raise ValueError(f"explain takes one problem, not {len(found)}: {how}")
     [problem] = found
     request = read_request(replace(options, layer=None), ("explain", [Layer(problem)]))
     if not request.runnable_cases:

@@ -140,8 +140,10 @@ def is_finished(run_dir: Path, earlier: Mapping[str, Any], request: Request) -> 
     `earlier` is its environment.json.
     """
     path = run_dir / store.MEASUREMENTS
+    # Without a criterion, cases that a budget or a precision has ended lack passes.
+    ends = ("all_passes", "converged") if request.adaptive else ("all_passes",)
     return (
-        earlier.get("end_reason") in ("all_passes", "converged")
+        earlier.get("end_reason") in ends
         and request.passes <= earlier.get("request", {}).get("passes", 0)
         and path.is_file()
         and (run_dir / store.SUMMARY).is_file()

@@ -52,7 +52,9 @@ def test_a_complete_run_is_finished_for_no_more_passes(tmp_path: Path, request_:
 
 
 @pytest.mark.parametrize(
-    "more", [{"end_reason": "budget"}, {"end_reason": None}, {"rows": 0}], ids=repr
+    "more",
+    [{"end_reason": "budget"}, {"end_reason": "converged"}, {"end_reason": None}, {"rows": 0}],
+    ids=repr,
 )
 def test_any_other_run_is_not(more: dict[str, object], tmp_path: Path, request_: Request) -> None:
     assert not finished(written(tmp_path, request_, **more), request_)
