@@ -36,8 +36,10 @@ class RunningResults:
     time_s: dict[Case, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
     def add(self, pass_index: int, case: Case, outcome: Outcome) -> None:
-        """Add one outcome; ceilings are left out."""
-        if case.layer.role != ROOFLINE and outcome.time_s is not None:
+        """Add one outcome; ceilings are left out, and so are all times of a case that fails."""
+        if outcome.status != "ok":
+            self.time_s.pop(case, None)
+        elif case.layer.role != ROOFLINE and outcome.time_s is not None:
             self.time_s[case][pass_index] = outcome.time_s
 
     @property

@@ -67,9 +67,12 @@ def test_a_case_that_is_compared_with_nothing_needs_its_time() -> None:
 
 
 def test_what_failed_is_never_open() -> None:
-    kept = RunningResults("torch_conv")
-    kept.add(0, CASES[1], Outcome("crash", "killed"))
-    assert active_cases(kept, FIRST_LOOK, None) == set()
+    kept = tally([2.0])
+    kept.add(0, CASES[2], Outcome("ok", time_s=1.0))
+    kept.add(1, CASES[2], Outcome("timeout"))  # after a time
+    kept.add(0, CASES[3], Outcome("crash", "killed"))
+    assert active_cases(kept, 6, None) == set()
+    assert open_comparisons(kept, case_s=1.0) == OpenComparisons(0, 0, 0, 0.0)
 
 
 def test_speedups_are_paired_by_pass() -> None:
