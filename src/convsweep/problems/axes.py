@@ -29,7 +29,7 @@ one number per dimension: `56x40`, `14x14x14`, and `1024x` for a signal of one d
 """
 
 _RANGE = re.compile(r"(\d{1,9}):(\d{1,9}):([*+])(\d{1,9})", re.ASCII)
-_COUNT = re.compile(r"\d{1,9}", re.ASCII)
+_COUNT, _MOST = re.compile(r"\d{1,9}", re.ASCII), 10**9 - 1
 _SIZES = ("size", "kernel_size", "stride", "padding", "dilation", "output_padding")
 _WORDS = {"out_channels": ("same",), "padding": ("same", "tf_same"), "groups": ("depthwise",)}
 
@@ -73,10 +73,10 @@ def _require_allowed(text: str, name: str, value: str) -> None:
         valid, allowed = value in ("0", "1"), "0, 1"
     elif name in _SIZES:
         valid = _is_size(value, least, signal=name == "size" and value.endswith("x"))
-        allowed = f"whole numbers of at least {least}, or one number per dimension such as 3x1"
+        allowed = f"whole numbers from {least} to {_MOST}, or one per dimension such as 3x1"
     else:
         valid = _COUNT.fullmatch(value) is not None and int(value) >= 1
-        allowed = "whole numbers of at least 1"
+        allowed = f"whole numbers from 1 to {_MOST}, and ranges such as 4:64:*2"
     words = _WORDS.get(name, ())
     if not valid and value not in words:
         also = "".join(f", or {word}" for word in words)

@@ -198,10 +198,8 @@ def _missing(run: Run) -> Iterable[str]:
             rest = ", all in other shards"
         if 0 < others < run.missing_cases:
             rest = f", {others} of them in other shards"
-        yield (
-            f"Missing: {run.missing_cases} of {run.missing_cases + len(run.cases)} cases{rest}; "
-            "no network totals."
-        )
+        rest += "; no network totals" * bool(run.cases["network"].notna().any())
+        yield f"Missing: {run.missing_cases} of {run.missing_cases + len(run.cases)} cases{rest}."
     if run.baseline not in set(run.cases["backend"]):
         yield f"The baseline {run.baseline} is not in this run: there are no speedups."
 
