@@ -68,8 +68,7 @@ def _effort(request: Request) -> MeasurementConfig:
     if _MIN_PASSES_IN_BUDGET * pass_s(whole, MeasurementConfig()) <= budget_s:
         return MeasurementConfig()
     first_s = request_s(request, SHORTEST, 1) - START_S
-    if first_s > _FORECAST_ERROR * request.budget_s or request.budget_s <= START_S:
-        first_s += START_S
+    if first_s > _FORECAST_ERROR * request.budget_s:
         raise ValueError(
             f"--budget of {request.budget_s:g} s is less than one pass takes, about {first_s:.3g} s"
         )
