@@ -20,7 +20,7 @@ from convsweep.measure.directions import DirectedConv, NoGradient, start_autogra
 from convsweep.measure.gradients import compute_outputs, output_bounds, outputs_of, terms_of
 from convsweep.measure.inputs import Inputs, draw_case, place_inputs
 from convsweep.measure.messages import Accepted, DataFile
-from convsweep.measure.outcome import Outcome, failure
+from convsweep.measure.outcome import Outcome, failure, flagged
 from convsweep.measure.problem_data import ProblemData, compute, load
 from convsweep.measure.sampling import min_calls
 from convsweep.measure.settings import Settings
@@ -183,8 +183,7 @@ def _prepare_and_check(
     if result.status != "ok":
         return result
     if backend.quantized:
-        flags = "|".join(filter(None, (result.sample_flags, QUANTIZED)))
-        result = replace(result, error_ratio=None, sample_flags=flags)
+        result = replace(flagged(result, QUANTIZED), error_ratio=None)
     if group.settings.effort is None and (mismatch := _check_integers(case, backend)):
         return mismatch
     outcome = replace(

@@ -94,8 +94,13 @@ def retried(outcome: Outcome) -> Outcome:
     """Return the outcome of a second attempt, marked as one."""
     if outcome.status == "timeout":
         return replace(outcome, reason=f"{outcome.reason}, in both attempts")
-    flags = "|".join(filter(None, (outcome.sample_flags, RETRIED)))
-    return replace(outcome, sample_flags=flags)
+    return flagged(outcome, RETRIED)
+
+
+def flagged(outcome: Outcome, *flags: str | None) -> Outcome:
+    """Return the outcome with these flags after its own."""
+    every = filter(None, (outcome.sample_flags, *flags))
+    return replace(outcome, sample_flags="|".join(every) or None)
 
 
 def failure(error: BaseException) -> Outcome:

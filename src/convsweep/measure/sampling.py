@@ -124,9 +124,10 @@ def time_block(
     `before` is called before each sample; it may empty the caches.
     """
     calls, samples, kept = plan.iterations + int(plan.extra * plan.iterations), [], []
+    all_but_one = repeat(call, calls - 1)
 
     def last() -> None:
-        repeat(call, calls - 1)()
+        all_but_one()
         kept.append(call())
 
     for work in [*[repeat(call, calls)] * (plan.samples - 1), last]:

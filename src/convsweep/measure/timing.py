@@ -19,7 +19,7 @@ from convsweep.measure.checks import Result, recheck
 from convsweep.measure.directions import DirectedConv
 from convsweep.measure.gate import BenchmarkGroup, ValidatedCase, validate
 from convsweep.measure.messages import CallParts
-from convsweep.measure.outcome import Outcome
+from convsweep.measure.outcome import Outcome, flagged
 from convsweep.measure.sampling import (
     MeasurementConfig,
     SamplingPlan,
@@ -179,12 +179,11 @@ def add_implementation(
     traced_s = (found.kernel_s or 0.0) + (found.reorder_s or 0.0)
     disturbed = DISTURBED if traced_s > MOST_TRACED * (outcome.median_s or math.inf) else None
     return replace(
-        outcome,
+        flagged(outcome, reason, disturbed),
         implementation=found.name or None,
         reorders=found.reorders,
         kernel_s=found.kernel_s,
         reorder_s=found.reorder_s,
-        sample_flags="|".join(filter(None, (outcome.sample_flags, reason, disturbed))) or None,
         trace_s=perf_counter() - started,
     )
 
