@@ -62,6 +62,7 @@ def advise(
         from convsweep.models.advise.trace import record
         from convsweep.problems.case import FORWARD
         from convsweep.problems.model_loader import load_model, short_name
+        from convsweep.sweep.effort import require_time
         from convsweep.sweep.environment import this_machine
         from convsweep.sweep.executor import LocalExecutor
         from convsweep.sweep.network_runs import Network
@@ -78,6 +79,8 @@ def advise(
         if resume:
             require_same_model(out, name, [layer.problem.label for layer in layers])
             require_resumable(out, [this_machine(request)], output.command_line())
+        else:
+            require_time(request)
         planned = plan(request)
     output.say(planned)
     first = request.cases[0]

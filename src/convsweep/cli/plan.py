@@ -22,11 +22,7 @@ def duration(seconds: float) -> str:
 
 
 def plan(request: Request, nodes: int = 1) -> str:
-    """Return one line: cases, problems, MACs of all layers, passes, time expected on the nodes.
-
-    Raises:
-        ValueError: the budget is too short for one pass.
-    """
+    """Return one line: cases, problems, MACs of all layers, passes, time expected on the nodes."""
     effort = worker_settings(request).effort
     shard = "" if request.shard is None else f"shard {request.shard}: "
     layers = {case.layer for case in request.cases}

@@ -107,7 +107,7 @@ def _sweep(
     from convsweep.cluster.connection import connected
     from convsweep.cluster.executor import RayExecutor
     from convsweep.cluster.node_groups import describe_nodes, fitting_nodes, group_nodes
-    from convsweep.sweep.effort import worker_settings
+    from convsweep.sweep.effort import require_time, worker_settings
     from convsweep.sweep.request import Options, read_request
     from convsweep.sweep.resume import require_resumable
 
@@ -120,6 +120,8 @@ def _sweep(
             request = finish(read_request(replace(options, devices=(), threads=())))
             settings = replace(worker_settings(request), threads=min(options.threads, default=1))
             out = run_folder(out, resume, request.name)
+            if not resume:
+                require_time(request)
             pool = stack.enter_context(
                 connected(where, max(options.threads, default=1), _print_waiting)
             )

@@ -28,14 +28,22 @@ def run_folder(out: Path | None, resume: bool, name: str) -> Path:
 
 
 def announce(out: Path, request: Request, *, resume: bool) -> int | None:
-    """Print the plan; or that a resumed run has nothing left, and return its exit code."""
+    """Print the plan; or that a resumed run has nothing left, and return its exit code.
+
+    Raises:
+        ValueError: the run cannot be resumed, or a new one has too short a budget.
+    """
     from convsweep.cli.plan import plan
     from convsweep.results import store
+    from convsweep.sweep.effort import require_time
     from convsweep.sweep.environment import this_machine
     from convsweep.sweep.resume import is_finished, require_resumable
 
-    command = output.command_line()
-    earlier = require_resumable(out, [this_machine(request)], command) if resume else {}
+    earlier: dict[str, Any] = {}
+    if resume:
+        earlier = require_resumable(out, [this_machine(request)], output.command_line())
+    else:
+        require_time(request)
     if not is_finished(out, earlier, request):
         output.say(plan(request))
         return None

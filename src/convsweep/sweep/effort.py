@@ -1,7 +1,8 @@
 """Settings of the worker processes: time limit, memory limit, and samples per case."""
 
 from collections.abc import Collection
-from math import inf
+from math import ceil, inf
+from time import monotonic
 
 import psutil
 
@@ -14,12 +15,13 @@ _MEMORY_SHARE = 0.9  # of the free memory; beyond that the whole machine would s
 _MIN_PASSES_IN_BUDGET = 5
 _REFERENCES_SHARE = 0.02  # of a budget: the most that full references may take by the forecast
 _FORECAST_ERROR = 2  # factor by which a forecast may be wrong
+_AFTER_START_S = 1.0  # the least for one case and the results, on a busy machine
 SHORTEST = MeasurementConfig(warm_up_s=0.002, block_s=0.005, blocks=1)
 """Samples per case and pass if a budget is short."""
 
 
 def worker_settings(request: Request) -> Settings:
-    """Return the settings of worker processes; raise `ValueError` if the budget is too short."""
+    """Return the settings of worker processes."""
     return Settings(
         threads=min(case.threads for case in request.every_case),
         case_timeout_s=request.case_timeout_s,
@@ -29,6 +31,30 @@ def worker_settings(request: Request) -> Settings:
         allocator=request.allocator,
         trace=request.trace,
     )
+
+
+def require_time(request: Request) -> None:
+    """Raise `ValueError` if the budget is too short for the start of a new run and a first pass.
+
+    A resumed run needs less: it may have measured almost everything.
+    """
+    start_s = max(START_S, monotonic() - request.started_s)
+    needed_s = ceil(start_s + _AFTER_START_S)
+    if request.budget_s is not None and request.budget_s < needed_s:
+        raise ValueError(
+            f"--budget of {request.budget_s:g} s is too short: the start alone takes "
+            f"{start_s:.2g} s; give {needed_s} s or more"
+        )
+    require_first_pass(request)
+
+
+def require_first_pass(request: Request) -> None:
+    """Raise `ValueError` if the budget is far too short for one pass by the forecast."""
+    first_s = request_s(request, SHORTEST, 1) - START_S
+    if first_s > _FORECAST_ERROR * (request.budget_s or inf):
+        raise ValueError(
+            f"--budget of {request.budget_s:g} s is less than one pass takes, about {first_s:.3g} s"
+        )
 
 
 def memory_limit(devices: Collection[str]) -> int | None:
@@ -67,9 +93,4 @@ def _effort(request: Request) -> MeasurementConfig:
     whole = request.whole or request
     if _MIN_PASSES_IN_BUDGET * pass_s(whole, MeasurementConfig()) <= budget_s:
         return MeasurementConfig()
-    first_s = request_s(request, SHORTEST, 1) - START_S
-    if first_s > _FORECAST_ERROR * request.budget_s:
-        raise ValueError(
-            f"--budget of {request.budget_s:g} s is less than one pass takes, about {first_s:.3g} s"
-        )
     return SHORTEST

@@ -4,9 +4,11 @@ import json
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
+from convsweep.cli.sweep_command import announce
 from convsweep.measure.outcome import Outcome, RunInfo, make_row
 from convsweep.results import store
 from convsweep.results.schema import MEASUREMENTS_TABLE
@@ -101,3 +103,14 @@ def test_a_row_without_a_time_has_its_median(
         file.append(make_row(run, case, request_.backends[case.backend], 0, outcome))
     rows = MEASUREMENTS_TABLE.load_completed(tmp_path).rows
     assert completed_results(rows, request_.cases)[0, case].time_s == expected_s
+
+
+@pytest.mark.parametrize("spent_s", [0.0, 50.0])
+def test_only_a_new_run_needs_time_for_its_start(
+    tmp_path: Path, request_: Request, spent_s: float
+) -> None:
+    own = replace(request_, budget_s=0.5 + spent_s, started_s=monotonic() - spent_s)
+    with pytest.raises(ValueError, match=f"{own.budget_s:g} s .* or more"):
+        announce(tmp_path, own, resume=False)
+    written(tmp_path, own, end_reason="budget")
+    assert announce(tmp_path, own, resume=True) is None

@@ -15,7 +15,7 @@ from convsweep.problems.case import CACHES
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.workloads import Layer
 from convsweep.results.schema import BASELINE
-from convsweep.sweep.effort import SHORTEST, request_s, worker_settings
+from convsweep.sweep.effort import SHORTEST, request_s, require_first_pass
 from convsweep.sweep.executor import LocalExecutor, OnProgress
 from convsweep.sweep.request import Options, read_request
 from convsweep.sweep.session import run_sweep
@@ -76,7 +76,7 @@ def sweep_layers(
         request = drop_slow_backends(replace(every, cases=cases), _MAX_NOMINAL_SLOWDOWN)
         if request_s(request, SHORTEST, _PASSES) <= (request.budget_s or inf):
             break
-    worker_settings(request)  # raises if the budget is too small, before a process starts
+    require_first_pass(request)  # before a process starts
     forkserver.start()
     executor = LocalExecutor(request)
     ending = run_sweep(executor, out, out.name, "convsweep.optimize", observe, networks=())
