@@ -50,8 +50,10 @@ def require_time(request: Request) -> None:
 
 def require_first_pass(request: Request) -> None:
     """Raise `ValueError` if the budget is far too short for one pass by the forecast."""
+    if request.budget_s is None or _effort(request) != SHORTEST:
+        return
     first_s = request_s(request, SHORTEST, 1) - START_S
-    if first_s > _FORECAST_ERROR * (request.budget_s or inf):
+    if first_s > _FORECAST_ERROR * request.budget_s:
         raise ValueError(
             f"--budget of {request.budget_s:g} s is less than one pass takes, about {first_s:.3g} s"
         )
