@@ -57,8 +57,8 @@ def flags(
 def _drifts(samples: NDArray[np.float64]) -> bool:
     """Check for a rank correlation with time and a change from the first to the last third."""
     third = len(samples) // 3
-    first, last = np.median(samples[:third]), np.median(samples[-third:])
-    if abs(last - first) < _MIN_CHANGE * np.median(samples):
+    first, last = _median(samples[:third]), _median(samples[-third:])
+    if abs(last - first) < _MIN_CHANGE * _median(samples):
         return False
     return abs(_correlation(np.arange(float(len(samples))), _ranks(samples))) > _SIGNIFICANT
 
@@ -73,19 +73,24 @@ def _autocorrelated(blocks: Sequence[Sequence[float]]) -> bool:
     return len(before) >= _MIN_SAMPLES and _correlation(before, after) > _SIGNIFICANT
 
 
+def _median(values: NDArray[np.float64]) -> float:
+    """Return what `np.median` does, in a fifth of its time."""
+    ordered, half = np.sort(values), len(values) // 2
+    return float(ordered[half] + ordered[~half]) / 2
+
+
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ranks from 0; equal values share their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts) - 1
-    places: NDArray[np.float64] = (last - (counts - 1) / 2)[inverse]
-    return places
+    ordered = np.sort(values)
+    places: NDArray[np.float64] = ordered.searchsorted(values) / 2
+    return places + (ordered.searchsorted(values, "right") - 1) / 2
 
 
 def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     """Return Pearson's coefficient over its standard deviation under independence."""
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return 0.0
-    return float(np.corrcoef(first, second)[0, 1] * np.sqrt(len(first) - 1))
+    x, y = first - first.sum() / len(first), second - second.sum() / len(second)
+    size = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / size * np.sqrt(len(x) - 1)) if size else 0.0
 
 
 def _bimodal(samples: NDArray[np.float64]) -> bool:
@@ -96,8 +101,7 @@ def _bimodal(samples: NDArray[np.float64]) -> bool:
     if not len(gaps):
         return False
     split = int(gaps.argmax()) + least
-    low, high = ordered[:split], ordered[split:]
-    apart = np.median(high) - np.median(low)
-    within = max(np.median(np.abs(part - np.median(part))) for part in (low, high))
-    wide = gaps.max() > max(4 * within, 0.5 * apart)
-    return bool(wide and apart > _MIN_CHANGE * np.median(samples))
+    low, high = _median(ordered[:split]), _median(ordered[split:])
+    within = max(_median(np.abs(ordered[:split] - low)), _median(np.abs(ordered[split:] - high)))
+    wide = gaps.max() > max(4 * within, 0.5 * (high - low))
+    return bool(wide and high - low > _MIN_CHANGE * _median(ordered))
