@@ -101,6 +101,7 @@ class Request:
     allocator: str
     baseline: str
     trace: bool = True
+    peak_memory: bool = True  # whether to measure the peak memory of each case
     started_s: float = field(default_factory=monotonic, compare=False)
     """Reading of `monotonic` from which the budget counts."""
     ceilings: Sequence[Case] = ()
@@ -232,6 +233,7 @@ def read_request(
         allocator=choose_one("allocator", options.allocator, ALLOCATORS),
         baseline=choose_baseline(options.baseline, names, known),
         trace=options.trace,
+        peak_memory=has_time,
         started_s=monotonic() if options.started_s is None else options.started_s,
         ceilings=ceiling_cases(cases, devices) if ceilings else (),
         separable_parts=separable_part_cases(cases) if grid.separable_parts and has_time else (),

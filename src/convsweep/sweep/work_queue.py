@@ -103,6 +103,7 @@ class GroupQueue:
         self._requeued: deque[SweepTask] = deque()
         self._auxiliary_s, self._tuning = 0.0, Tuning()
         self._phases_before: dict[str, float] = {}
+        self._batches_done = 0  # in the last pass
         self._tasks = self._all_tasks()
         self._stopped = False
 
@@ -167,19 +168,20 @@ class GroupQueue:
             active = self.monitor.active_cases(pass_index, auxiliary=not self._auxiliary_spent)
             if active is not None and not active:
                 return
+            if pass_index > 1 and not self._fits_a_batch:
+                self.monitor.end_reason = "budget"
+                return
             if pass_index in TUNED_AFTER and request.budget_s is not None:
                 self._tune()
-            self._phases_before = dict(self.phases_s)
+            self._phases_before, self._batches_done = dict(self.phases_s), 0
             yield from self._pass_tasks(pass_index, active)
             if self._stopped:
                 return
 
     def _tune(self) -> None:
         """Choose the number of blocks for the rest of the run."""
-        last = {name: s - self._phases_before.get(name, 0.0) for name, s in self.phases_s.items()}
-        timing_s = last.get("timing_s", 0.0)
-        fixed_s, effort = sum(last.values()) - timing_s, self._settings.effort
-        left_s = self.monitor.budget.left_s
+        (fixed_s, timing_s), left_s = self._last_pass_s, self.monitor.budget.left_s
+        effort = self._settings.effort
         blocks = self._tuning.blocks(self._request.baseline, fixed_s, timing_s, left_s)
         if blocks and effort:
             longest_s = effort.case_s * max(1.0, blocks / effort.blocks)
@@ -188,11 +190,26 @@ class GroupQueue:
             self._settings = replace(self._settings, effort=tuned)
 
     @property
+    def _last_pass_s(self) -> tuple[float, float]:
+        """Seconds of the last pass for all but blocks, and for blocks."""
+        last = {name: s - self._phases_before.get(name, 0.0) for name, s in self.phases_s.items()}
+        timing_s = last.pop("timing_s", 0.0)
+        return sum(last.values()), timing_s
+
+    @property
+    def _fits_a_batch(self) -> bool:
+        """Whether the budget has time for a batch of one block, by those of the last pass."""
+        fixed_s, timing_s = self._last_pass_s
+        pass_s = fixed_s + timing_s / max(1, self.blocks)
+        return self.monitor.budget.left_s >= pass_s / max(1, self._batches_done)
+
+    @property
     def blocks(self) -> int:
         """Blocks per case and pass in the last pass."""
         return self._settings.effort.blocks if self._settings.effort else 0
 
     def _pass_tasks(self, pass_index: int, active: Collection[Case] | None) -> Iterator[SweepTask]:
+        request = self._request
         for network in self.networks.due(pass_index):
             if self._should_stop():
                 return
@@ -209,10 +226,11 @@ class GroupQueue:
                     seed=self._rng.randrange(2**32),
                     pass_index=pass_index,
                     # Measuring it makes the next problem slower; in a batch there is none.
-                    peak_memory=pass_index == min(1, self._request.passes - 1),
+                    peak_memory=request.peak_memory and pass_index == min(1, request.passes - 1),
                 )
                 started = monotonic()
                 yield SweepTask(pass_index, own, pending)
+                self._batches_done += 1
                 self._auxiliary_s += auxiliary * (monotonic() - started)
 
     @property
