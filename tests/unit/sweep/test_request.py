@@ -105,6 +105,17 @@ def test_a_budget_counts_from_the_start_of_the_command() -> None:
     assert read_request(replace(SMOKE, budget="9s", started_s=5.0)).started_s == 5.0
 
 
+@pytest.mark.parametrize(
+    ("budget", "ceilings", "measured"),
+    [("19s", None, False), ("20s", None, True), (None, None, True), ("19s", True, True)],
+)
+def test_a_short_budget_is_for_the_cases_alone(
+    budget: str | None, ceilings: bool | None, measured: bool
+) -> None:
+    request = read_request(replace(SMOKE, budget=budget, ceilings=ceilings))
+    assert request.peak_memory == bool(request.ceilings) == measured
+
+
 def test_a_family_stands_for_its_backends() -> None:
     engines = {name for name, backend in list_backends().items() if backend.family == "engines"}
     assert set(read_request(replace(SMOKE, backends=["engines"])).backends) == engines > set()

@@ -20,7 +20,9 @@ from convsweep.sweep.environment import Environment
 from convsweep.sweep.executor import LocalExecutor
 from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Options, read_request
+from convsweep.sweep.run_writer import add_seconds
 from convsweep.sweep.sharding import batches, group_cases, group_siblings
+from convsweep.sweep.stopping import Budget
 from convsweep.sweep.work_queue import GroupQueue
 from tests.support.fake_sweep import BACKENDS, CASES, Fakes, OpenMonitor, ok, request_for, swept
 
@@ -166,6 +168,23 @@ def test_only_cases_that_are_still_open_get_another_pass() -> None:
     active = {0: None, 1: CASES[:4], 2: ()}
     rows = swept(passes=100, active=active.__getitem__).rows
     assert Counter(p for p, _, _ in rows) == Counter({0: len(CASES), 1: 4})
+
+
+@pytest.mark.parametrize(("left_s", "passes"), [(1.9, 2), (2.1, 3)])
+def test_no_pass_begins_that_the_budget_has_no_time_for(left_s: float, passes: int) -> None:
+    """A pass takes 1 s and two blocks of 1 s."""
+    request = replace(request_for(CASES[:2], BACKENDS, 100), budget_s=10.0)
+    monitor, now_s = OpenMonitor(request), 0.0
+    monitor.budget = Budget(10.0, 0.0, now_s=lambda: now_s)
+    ends_s = monitor.budget.left_s
+    queue = GroupQueue(Environment(request, {}), Settings(), monitor, lambda *row: None)
+    begun = set()
+    while task := queue.next():
+        begun.add(task.pass_index)
+        queue.phases_s = add_seconds(queue.phases_s, {"gate_s": 1.0, "timing_s": 2.0})
+        now_s = [1.0, ends_s - left_s, ends_s][task.pass_index]
+    assert begun == set(range(passes))
+    assert monitor.end_reason == "budget"
 
 
 def test_a_backend_with_threads_of_its_own_has_a_process_of_its_own() -> None:
