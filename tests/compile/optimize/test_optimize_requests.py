@@ -1,6 +1,7 @@
 """Requests of `optimize`, refusals, budgets and the command."""
 
 import copy
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from time import monotonic
@@ -14,9 +15,10 @@ import convsweep
 from convsweep import ConvProblem, cli
 from convsweep.models.optimize import layer_sweep
 from convsweep.models.optimize import optimize as module
-from convsweep.models.optimize.layer_inventory import ModelInputs, inventory
+from convsweep.models.optimize.layer_inventory import ConvCall, ModelInputs, inventory
 from convsweep.models.optimize.selection import usable
 from convsweep.sweep.request import Request
+from tests.support import synthetic_runs as made
 from tests.support.optimized_models import (
     SHAPE,
     THREADS,
@@ -25,6 +27,8 @@ from tests.support.optimized_models import (
     optimize,
     problems_of,
     report_of,
+    rows_for,
+    this_environment,
 )
 
 
@@ -176,6 +180,22 @@ def test_batch_norms_are_folded_if_the_time_is_too_short_to_measure(
     report = report_of(optimize(net, "300s", x))
     assert [(one.name, len(one.epilogue.norms)) for one in report.replaced] == [("0", 1)]
     assert "(too short)" in report.skipped[0].reason
+    assert "too short to measure 2 convolutions:" in str(report)
+
+
+@pytest.mark.parametrize("measured", [1, 2])
+def test_layers_that_the_time_was_too_short_for_are_counted(
+    x: Tensor, monkeypatch: pytest.MonkeyPatch, measured: int
+) -> None:
+    def sweep(calls: Mapping[ConvCall, int], *more: object) -> None:
+        problems = [call.problem for call in calls][:measured]
+        rows = rows_for(dict.fromkeys(problems, "im2col"))
+        made.write(Path(str(more[4])), rows, this_environment())
+
+    monkeypatch.setattr(module, "sweep_layers", sweep)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)).eval()
+    text = str(report_of(optimize(net, "300s", x)))
+    assert ("too short to measure 1 convolution:" in text) == (measured == 1)
 
 
 def test_the_package_has_it() -> None:

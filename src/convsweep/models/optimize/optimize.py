@@ -132,7 +132,7 @@ def optimize(
         copies = candidates(plain, given, every_format=measure_s > 0)
         expected = gate.ModelReference(original, given, copies[0].found.convolutions)
         device = find_device(next((one.key[2] for one in copies[0].found.calls), "cpu"))
-        timing_s, ends_s = measure_s, math.inf
+        timing_s, ends_s, left_out = measure_s, math.inf, ""
         if budget is None:
             table = selection.read_table(Path(source), limit, backends, across_machines)
         else:
@@ -148,6 +148,7 @@ def optimize(
                 table = _measure(
                     copies, kind, budget, backends, limit, count, out, observe, sweep_ends_s
                 )
+            left_out = table.absent
         for one in copies:
             one.optimize(table, expected, limit, count, _LAYERS_SHARE * timing_s)
         best, speedup = _fastest(original, copies, given, device, timing_s, ends_s)
@@ -170,6 +171,7 @@ def optimize(
         model_warnings(model),
         best.converts,
         times,
+        left_out,
     )
     return optimized
 
@@ -284,7 +286,8 @@ def _measure(
                 names = {one.name for one in calls}
                 [taken_s] = layer_times([copies[0].model], [names], inputs, 0.0)
             sweep_layers(calls, kind, own, ends_s, threads, run_dir, observe, formats, taken_s)
-            return selection.read_table(run_dir, limit, backends, across_machines=False)
+            table = selection.read_table(run_dir, limit, backends, across_machines=False)
+            return table._replace(absent=f"was not measured within {budget} on")
         except ValueError as error:
             reason = str(error).replace(repr(str(run_dir)), "the measured run")
             absent = f"has no usable time after {budget} ({reason}) on"

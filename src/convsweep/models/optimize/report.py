@@ -38,6 +38,8 @@ class OptimizeReport:
     """Whether the optimized model converts inputs to channels_last, and outputs back."""
     engines: Sequence[EngineTime] = ()
     """Whole model on other engines and the optimized model, the fastest first; empty: not asked."""
+    left_out: str = ""
+    """Start of the reason of layers that the time in `source` was too short for; empty: a table."""
 
     @property
     def saving_s(self) -> float:
@@ -46,7 +48,8 @@ class OptimizeReport:
 
     def __str__(self) -> str:
         """Return a table of replaced layers, layers on torch, the whole model, and advice."""
-        lines = [*_layers(self), *_skipped(self), *self.warnings, *_outcome(self), *_engines(self)]
+        lines = [*_layers(self), *_skipped(self), *self.warnings]
+        lines += [*_outcome(self), *_left_out(self), *_engines(self)]
         wide = formatting.TOO_FEW in "".join(lines)
         return "\n".join([*lines, *([f"{formatting.TOO_FEW_NOTE} More time gives more."] * wide)])
 
@@ -87,9 +90,7 @@ def _skipped(report: OptimizeReport) -> list[str]:
     """Return one line per reason, the most frequent first."""
     calls: Counter[str] = Counter()
     names: dict[str, dict[str, None]] = {}
-    folded = [one for one in report.replaced if one.choice.backend == BASELINE]
-    left = [SkippedLayer(one.name, one.calls, one.choice.reason) for one in folded]
-    for layer in [*left, *report.skipped]:
+    for layer in _on_torch(report):
         calls[layer.reason] += layer.calls
         names.setdefault(layer.reason, {})[layer.name or report.model] = None
     lines = []
@@ -99,6 +100,25 @@ def _skipped(report: OptimizeReport) -> list[str]:
         lines.append(f"{formatting.count(number, 'convolution')} on torch: {layers}: {reason}.")
     others = calls.total() - sum(number for _, number in calls.most_common(_MAX_REASONS))
     return [*lines, *([f"{formatting.count(others, 'more convolution')} on torch."] * (others > 0))]
+
+
+def _on_torch(report: OptimizeReport) -> list[SkippedLayer]:
+    """Return the layers on torch: with a folded batch norm, then the original ones."""
+    folded = [one for one in report.replaced if one.choice.backend == BASELINE]
+    left = [SkippedLayer(one.name, one.calls, one.choice.reason) for one in folded]
+    return [*left, *report.skipped]
+
+
+def _left_out(report: OptimizeReport) -> list[str]:
+    """Return the number of convolutions without a time, and how to measure them."""
+    start, on_torch = report.left_out, _on_torch(report)
+    number = sum(one.calls for one in on_torch if start and one.reason.startswith(start))
+    if not number:
+        return []
+    return [
+        f"The time was too short to measure {formatting.count(number, 'convolution')}: give more, "
+        "or repeat it, since compiled kernels are kept."
+    ]
 
 
 def _outcome(report: OptimizeReport) -> list[str]:
@@ -115,7 +135,8 @@ def _outcome(report: OptimizeReport) -> list[str]:
         f"{f', {relus} with ReLU fused' if relus else ''}."
     )
     if not report.replaced:
-        return [first, "Keep the original: no layer is known to have a faster backend."]
+        measured = "measured layer" if _left_out(report) else "layer"
+        return [first, f"Keep the original: no {measured} is known to have a faster backend."]
     if report.converts:
         first += " Inputs are converted to channels_last at entry, outputs back at exit."
     found, error = report.speedup, report.error
