@@ -225,7 +225,9 @@ def test_a_second_interrupt_ends_a_run_at_once(environment: dict[str, str], tmp_
     os.killpg(running.pid, signal.SIGINT)
     _, errors = running.communicate(timeout=30)
     assert running.returncode == 130
-    assert errors.strip().splitlines()[-1] == "convsweep: interrupted"
+    [last] = errors.strip().splitlines()[-1:]
+    assert last.startswith("convsweep: interrupted; ")
+    assert f"--out {out} --resume" in last
     assert "Traceback" not in errors
     store.load(out)
     assert none_left(running.pid)

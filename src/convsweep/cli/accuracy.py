@@ -39,13 +39,14 @@ def accuracy(out: Path | None, resume: bool, **chosen: Any) -> int:
 
         request = session.read_request(**chosen)
         out = run_folder(out, resume, session.NAME)
-    with output.one_line_errors(out):
+    with output.resumable(out), output.one_line_errors(out):
         ending = session.run_study(
             request, out, output.command_line(), _print_progress, resume=resume
         )
     if ending.interrupted:
-        return output.interrupted()
-    _print_study(out)
+        return output.interrupted(out)
+    with output.resumable(out):
+        _print_study(out)
     return int(ending.failed > 0)
 
 

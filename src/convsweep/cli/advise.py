@@ -87,19 +87,20 @@ def advise(
     how = (first.device, first.dtype, first.memory_format, first.threads, first.direction)
     network = Network(name, spec, tuple(shapes), *how)
     ending = sweep_with_progress(LocalExecutor(request), out, resume, networks=[network])
-    with output.one_line_errors(out):
+    with output.resumable(out), output.one_line_errors(out):
         model = advising.model_metadata(spec, shapes, trace, layers, first.dtype)
         advice = write_model(ending.folder, model)
     if advice is None:
         output.say(
             f"No layer was measured before the run ended; --resume continues. Results: {out}"
         )
-        return output.interrupted() if ending.interrupted else 1
-    failed = _print_advice(advice, out)
-    if advice.is_timed:
-        ends = terminal.end_lines(ending)
-        output.say(*ends, *([] if chosen["backends"] else advising.kernels_note(request)))
-    return output.interrupted() if ending.interrupted else failed
+        return output.interrupted(out) if ending.interrupted else 1
+    with output.resumable(out):
+        failed = _print_advice(advice, out)
+        if advice.is_timed:
+            ends = terminal.end_lines(ending)
+            output.say(*ends, *([] if chosen["backends"] else advising.kernels_note(request)))
+    return output.interrupted(out) if ending.interrupted else failed
 
 
 def _print_advice(advice: Advice, out: Path) -> int:

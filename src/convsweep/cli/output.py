@@ -94,11 +94,23 @@ def command_line() -> str:
     return shlex.join(["convsweep", *sys.argv[1:]])
 
 
-def interrupted() -> int:
-    """Print how to resume; return the exit code of an interrupted run."""
+def interrupted(out: Path) -> int:
+    """Print how to resume the run in `out`; return the exit code of an interrupted run."""
     ignore_interrupts()
-    say("convsweep: interrupted; repeat the command with --resume to continue", error=True)
+    options = shlex.join(["--out", str(out), "--resume"])
+    say(f"convsweep: interrupted; repeat the command with {options} to continue", error=True)
     return EXIT_CODE
+
+
+@contextmanager
+def resumable(out: Path) -> Iterator[None]:
+    """End the command if it is interrupted within; print how to resume the run in `out`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not out.exists():
+            raise
+        raise click.exceptions.Exit(interrupted(out)) from None
 
 
 @contextmanager

@@ -36,7 +36,10 @@ def run(
 ) -> int:
     """Run a sweep on a cluster; return the exit code."""
     ended = _sweep(address, label, chosen, out, resume, dry_run=dry_run)
-    return 0 if ended is None else _end(ended, print_results(ended))
+    if ended is None:
+        return 0
+    with output.resumable(ended.folder.path):
+        return _end(ended, print_results(ended))
 
 
 def noise(
@@ -50,7 +53,7 @@ def noise(
     ended = _sweep(address, label, chosen, out, resume, finish=aa_request)
     assert ended is not None, "only a dry run has no ending"
     if ended.end_reason == "interrupted":
-        return output.interrupted()
+        return output.interrupted(ended.folder.path)
     for environment_id, rows in ended.folder.measurements.groupby("environment_id", sort=False):
         with output.one_line_errors():
             found = measure_noise(rows)
@@ -152,4 +155,5 @@ def _end(ended: SweepResult, failed: int) -> int:
         lost = "the last node of a group is lost; repeat the command with --resume to continue"
         output.say(f"convsweep: {lost}", error=True)
         return 1
-    return output.interrupted() if ended.end_reason == "interrupted" else failed
+    is_interrupted = ended.end_reason == "interrupted"
+    return output.interrupted(ended.folder.path) if is_interrupted else failed

@@ -69,10 +69,11 @@ def run(
     profile = OverheadProfile() if is_profiled else None
     executor = LocalExecutor(request, profile.launch if profile else WorkerProcess)
     ending = sweep_with_progress(executor, out, resume, profile=profile)
-    failed = print_results(ending)
-    if profile:
-        output.print_table(overhead_table(ending.folder.environment["overhead"]))
-    return output.interrupted() if ending.interrupted else failed
+    with output.resumable(out):
+        failed = print_results(ending)
+        if profile:
+            output.print_table(overhead_table(ending.folder.environment["overhead"]))
+    return output.interrupted(out) if ending.interrupted else failed
 
 
 @click.command()
@@ -141,9 +142,9 @@ def noise(out: Path | None, resume: bool, ray: str | None, nodes: str | None, **
         from convsweep.system.environment import environment_warnings
     ending = sweep_with_progress(LocalExecutor(request), out, resume)
     if ending.interrupted:
-        return output.interrupted()
-    with output.one_line_errors():
+        return output.interrupted(out)
+    with output.resumable(out), output.one_line_errors():
         found = measure_noise(ending.folder.measurements)
-    output.print_sentences(sentences(found, environment_warnings()))
+        output.print_sentences(sentences(found, environment_warnings()))
     output.say(f"Results: {out}")
     return 0

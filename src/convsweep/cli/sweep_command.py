@@ -59,7 +59,7 @@ def sweep_with_progress(executor: Executor, out: Path, resume: bool, **more: Any
     from convsweep.sweep.session import run_sweep
 
     name, command = out.resolve().name, output.command_line()
-    with output.one_line_errors(out), terminal.progress() as observe:
+    with output.resumable(out), output.one_line_errors(out), terminal.progress() as observe:
         return run_sweep(executor, out, name, command, observe, resume=resume, **more)
 
 
