@@ -21,7 +21,7 @@ from torch import Tensor
 
 from convsweep.backends.base import Conv, direct_sum_bound
 from convsweep.backends.strategies.torch_conv import prepare
-from convsweep.measure.checks import check, output, recheck
+from convsweep.measure.checks import Original, check, output, recheck
 from convsweep.measure.inputs import make_inputs
 from convsweep.measure.messages import Accepted
 from convsweep.measure.projection import project
@@ -85,10 +85,11 @@ class Trials:
 
     def __init__(self, problem: ConvProblem) -> None:
         self.problem, self.bound = problem, direct_sum_bound(problem)
-        self.inputs, self.original = make_inputs(problem), make_inputs(problem)
+        self.inputs, original = make_inputs(problem), make_inputs(problem)
+        self.original = Original.of(original)
         self.honest = prepare(problem, self.inputs.weights)
-        full = compute_reference(problem, self.original)
-        self.references = {"full": full, "fast": project(problem, self.original)}
+        full = compute_reference(problem, original)
+        self.references = {"full": full, "fast": project(problem, original)}
         self.unit = self.bound * torch.finfo(torch.float32).eps * full.scale
 
     def all(self, trials: int) -> Iterator[Found]:

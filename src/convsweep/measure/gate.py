@@ -15,7 +15,7 @@ from convsweep.backends.base import Backend
 from convsweep.backends.blocks import in_block
 from convsweep.backends.variants import find_backend
 from convsweep.formatting import one_line
-from convsweep.measure.checks import Result, Target, Targets, check
+from convsweep.measure.checks import Original, Result, Target, Targets, check
 from convsweep.measure.directions import DirectedConv, NoGradient, start_autograd
 from convsweep.measure.gradients import compute_outputs, output_bounds, outputs_of, terms_of
 from convsweep.measure.inputs import Inputs, draw_case, place_inputs
@@ -41,6 +41,7 @@ class BenchmarkGroup:
     device: Device
     inputs: Inputs  # those that backends receive
     data: ProblemData
+    original: Original  # values of the inputs
     settings: Settings
 
 
@@ -125,7 +126,7 @@ def setup_group(
     device = find_device(cases[0].device)  # may import what torch needs for it
     data = load(file) if file else compute(cases[0], settings.fast_check)
     inputs = place_inputs(data.inputs, cases[0].device, cases[0].memory_format)
-    return BenchmarkGroup(cases, device, inputs, data, settings)
+    return BenchmarkGroup(cases, device, inputs, data, Original.of(data.inputs), settings)
 
 
 def _bytes_needed(case: Case) -> int:
@@ -177,7 +178,7 @@ def _prepare_and_check(
     timed = _TimedConv(conv, group, backend.compile_s)
     known, once = len(accepted), bool(accepted) and known_s is not None
     result = check(
-        timed, inputs, targets, original=group.data.inputs, accepted=accepted, once=once,
+        timed, inputs, targets, original=group.original, accepted=accepted, once=once,
         start=start,
     )  # fmt: skip
     if result.status != "ok":

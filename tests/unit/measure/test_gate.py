@@ -13,7 +13,7 @@ from convsweep.analysis.sample_flags import PROJECTED
 from convsweep.backends.base import Conv, direct_sum_bound
 from convsweep.backends.strategies.torch_conv import prepare as honest
 from convsweep.measure import reference
-from convsweep.measure.checks import check, output, recheck
+from convsweep.measure.checks import Original, check, output, recheck
 from convsweep.measure.inputs import Inputs, make_inputs
 from convsweep.measure.messages import Accepted
 from convsweep.measure.outcome import Outcome
@@ -178,9 +178,9 @@ def checked(
     accepted: Accepted | None = None,
     expect: Expect = compute_reference,
 ) -> tuple[Outcome, Inputs]:
-    inputs, original = make_inputs(problem), make_inputs(problem)
+    inputs, original = make_inputs(problem), Original.of(make_inputs(problem))
+    target = output(expect(problem, inputs), direct_sum_bound(problem))
     conv = prepare(problem, inputs.weights)
-    target = output(expect(problem, original), direct_sum_bound(problem))
     once = bool(accepted)  # a later pass, which checks again after timing
     found = check(conv, inputs, target, original=original, accepted=accepted, once=once)
     if accepted and found.reason is None:
