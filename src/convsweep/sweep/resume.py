@@ -35,6 +35,8 @@ _OPTIONS = {
     "request.weight_kinds": "--weight-kind",
 }  # fmt: skip
 """Options by their keys in environment.json."""
+_BUDGET, _CASE_TIMEOUT = "--budget", "--case-timeout"
+_CHOSEN_BY_BUDGET = {f"settings.{field.name}" for field in fields(MeasurementConfig)}
 _PROBLEM_OPTIONS = ("--grid", "--workload", "--problem", "--problems", "--layer", "--axis",
                     "--batch-size")  # fmt: skip
 
@@ -55,10 +57,13 @@ def require_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             select(_of_environment(one, environment_id), Use.RESUME) for one in (earlier, now)
         )
         if differ := [name for name, value in after.items() if before.get(name) != value]:
+            by_budget = _chosen_by_budget(earlier, now)
             pairs = {
                 "the choice of problems": (_problem_options(earlier), _problem_options(now))
             } | {
-                _OPTIONS.get(name, name): (before.get(name), after[name])
+                _BUDGET if name in by_budget else _OPTIONS.get(name, name): by_budget.get(
+                    name, (before.get(name), after[name])
+                )
                 for name in differ
                 if (name in _OPTIONS or not name.startswith("request."))
                 and not (name == "settings.cores" and "request.threads" in differ)
@@ -116,16 +121,31 @@ def _typed(value: object) -> str:
 
 def _problem_options(metadata: Mapping[str, Any]) -> str:
     """Return the options of a run's command that choose problems; empty: the default ones."""
+    given = _given_options(metadata)
+    return " ".join(sorted(" ".join(pair) for pair in given if pair[0] in _PROBLEM_OPTIONS))
+
+
+def _given_options(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the options of a run's command, each with its value."""
     try:
         words = shlex.split(str(metadata.get("command") or ""))
     except ValueError:  # a program of its own
-        return ""
-    chosen = (
-        word.replace("=", " ", 1) if "=" in word else f"{word} {value}"
-        for word, value in pairwise([*words, ""])
-        if word.partition("=")[0] in _PROBLEM_OPTIONS
-    )
-    return " ".join(sorted(chosen))
+        return []
+    pairs = ((word.partition("="), value) for word, value in pairwise([*words, ""]))
+    return [(name, own if sign else value) for (name, sign, own), value in pairs if name[:1] == "-"]
+
+
+def _chosen_by_budget(
+    earlier: Mapping[str, Any], now: Mapping[str, Any]
+) -> dict[str, tuple[str | None, str | None]]:
+    """Return the budgets of both commands by each setting that differs because they do."""
+    before, after = (dict(_given_options(one)) for one in (earlier, now))
+    budgets = before.get(_BUDGET), after.get(_BUDGET)
+    if budgets[0] == budgets[1]:
+        return {}
+    is_limited = _CASE_TIMEOUT in before or _CASE_TIMEOUT in after
+    limit = set() if is_limited else {"settings.case_timeout_s"}
+    return dict.fromkeys(_CHOSEN_BY_BUDGET | limit, budgets)
 
 
 def _of_environment(metadata: Mapping[str, Any], environment_id: str) -> dict[str, Any]:

@@ -75,6 +75,19 @@ def test_a_run_of_other_options_is_refused(
         finished(written(tmp_path, request_, **more), request_)
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [("--budget 20s", "--budget was 20s and is not given now"),
+     ("--budget=20s --case-timeout 7s", "--case-timeout was 7 and is")],
+)  # fmt: skip
+def test_settings_that_a_budget_chose_are_named_as_the_budget(
+    options: str, named: str, tmp_path: Path, request_: Request
+) -> None:
+    more = {"command": f"{COMMAND} {options}", "settings": {"case_timeout_s": 7.0}}
+    with pytest.raises(ValueError, match=f"resume: {named}"):
+        finished(written(tmp_path, request_, **more), request_)
+
+
 def test_a_budget_keeps_the_time_limit_of_its_run(tmp_path: Path, request_: Request) -> None:
     own = replace(request_, budget_s=60.0)
     other = {"settings": {"case_timeout_s": 7.0}, "end_reason": "converged"}
