@@ -1,6 +1,6 @@
 """What a run's numbers say: the fastest, means and totals, also where passes are missing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,9 +140,13 @@ def test_unsteady_cases_are_counted_and_their_flags_explained(read: Read) -> Non
     assert table.rows[0][3] == "im2col on C64 14x14"  # the slowest
 
 
-def test_a_single_pass_decides_nothing(read: Read) -> None:
-    rows = made.rows(made.grid((16,), (14,), (3,)), backends=("torch_conv", "im2col"), passes=1)
-    assert "one pass" in sentences_of(read(rows))[-1]
+@pytest.mark.parametrize("backends", [("torch_conv", "im2col"), ("torch_conv",)])
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_single_pass_decides_nothing(read: Read, passes: int, backends: Sequence[str]) -> None:
+    rows = made.rows(made.grid((16,), (14,), (3,)), backends=backends, passes=passes)
+    rows += [replace(row, dtype="bfloat16") for row in rows]
+    found = ["one pass" in sentence for sentence in sentences_of(read(rows))]
+    assert found.count(True) == (passes == 1)
 
 
 def test_a_flag_of_fewer_than_half_the_passes_is_no_matter(read: Read) -> None:
