@@ -10,7 +10,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convsweep.results.csv_table import columns_of, parse_column
+from convsweep.results.csv_table import columns_of, parse_column, to_series
 from convsweep.results.files import open_checked, replace_file, spreadsheet_csv
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ def read_best(path: Path) -> DataFrame:
         lines = range(2, len(rows) + 2)
         counts, others = (1, 2**63 - 1), (0, math.inf)  # an interval may end at infinity
         return pd.DataFrame({
-            c.name: parse_column(
+            c.name: to_series(c, parse_column(
                 c, [row[i] for row in rows], lines, counts if c.type is int else others
-            )
+            ))
             for c, i in places
         })  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 MOST_ROWS = 300_000
 """This limit, the next and the size of the file keep loading within 512 MB of memory."""
 MOST_TEXTS = 500_000  # Different ones: the start time of each row, and a few that all rows share
-_AT_ONCE = 1_000  # lines that are text in memory
+_AT_ONCE = 200  # lines that are text in memory
 _MOST, _MOST_S = 2.0**63, 1e8  # largest number; seconds that no run lasts, three years
-_DTYPES = {int: "Int64", float: "float64", str: "string", bool: "boolean"}  # all allow missing
+_MISSING = {int: -1, float: math.nan, str: None, bool: -1}  # whole numbers are at least 0
+_TYPE_CODES = {int: "q", float: "d", bool: "b"}  # of arrays, which take 1 to 8 bytes per cell
 _EXPECTED = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
 _BOOLS = {"True": True, "False": False}
 _PARSERS: dict[type, Callable[[str], Any]] = {
@@ -47,35 +49,48 @@ def columns_of(row_class: type) -> tuple[Column, ...]:
     return tuple(
         Column(one.name, kind, hints[one.name] is kind)
         for one in fields(row_class)
-        for kind in _DTYPES
+        for kind in _MISSING
         if hints[one.name] in (kind, kind | None)
     )
 
 
 def parse_column(
     column: Column, cells: Sequence[str], lines: Sequence[int], limits: tuple[float, float]
-) -> Series[Any]:
-    """Return the cells of one column as its type; an empty cell is missing.
+) -> list[Any]:
+    """Return the cells of one column as its type, for `to_series`; an empty cell is missing.
 
     Raises:
         ValueError: names the line, the column and the cell that can't be a value of it, also of a
             number outside of the `limits`.
     """
-    import pandas as pd  # a third of a second that `convsweep --help` does not wait for
-
-    parse, dtype, (low, high) = _PARSERS[column.type], _DTYPES[column.type], limits
+    parse, missing, (low, high) = _PARSERS[column.type], _MISSING[column.type], limits
     if column.required and "" in cells:
         raise ValueError(f"line {lines[cells.index('')]}, column {column.name!r}: '' is empty")
     values, is_number = [], column.type in (int, float)
     for line, cell in zip(lines, cells, strict=True):
         try:
-            value: Any = parse(cell) if cell else None
+            value: Any = parse(cell) if cell else missing
         except (ValueError, KeyError):
             raise cell_error(line, column, cell, _EXPECTED[column.type]) from None
         if is_number and cell and not low <= value <= high:
             raise cell_error(line, column, cell, f"a number from {low:g} to {high:g}")
         values.append(value)
-    return pd.Series(values, dtype=pd.api.types.pandas_dtype(dtype))
+    return values
+
+
+def to_series(column: Column, values: Sequence[Any]) -> Series[Any]:
+    """Return the values of one column, a list or an array, with missing ones as pandas has them."""
+    import numpy as np
+    import pandas as pd  # a third of a second that `convsweep --help` does not wait for
+
+    if column.type is str:
+        return pd.Series(values, dtype=pd.StringDtype())
+    numbers = np.asarray(values, dtype="int8" if column.type is bool else column.type)
+    if column.type is int:
+        return pd.Series(pd.arrays.IntegerArray(numbers, numbers < 0))
+    if column.type is bool:
+        return pd.Series(pd.arrays.BooleanArray(numbers > 0, numbers < 0))
+    return pd.Series(numbers)
 
 
 def cell_error(line: int, column: Column, cell: str, expected: str) -> ValueError:
@@ -154,7 +169,7 @@ class CsvTable(Generic[RowT]):
             with open_checked(path, self.kind, self.largest_file) as file:
                 found = file.read(len(header))
         if found != header and header.startswith(found):
-            return Completed(self._frame([self._parse([], {})]), 0)
+            return Completed(self._frame(self._empty()), 0)
         earlier = (header_line(self.names[:-count]) for count in range(1, self.later + 1))
         if not older and any(map(found.startswith, earlier)):
             raise ValueError(f"{str(path)!r} is of an older version: it is read, but not resumed")
@@ -174,30 +189,35 @@ class CsvTable(Generic[RowT]):
     def _read(self, path: Path, later: int = 0) -> tuple[DataFrame, Sequence[int]]:
         """Return all rows, and the bytes up to the end of the header and of each row."""
         texts: dict[str, str] = {}
-        parts: list[dict[str, Series[Any]]] = []
+        values = self._empty()
         with open_checked(path, self.kind, self.largest_file) as file:
             absent = [one.default for one in fields(self.row_class)[-later:]] if later else []  # type: ignore[arg-type]
             cells = ["" if value is None else str(value) for value in absent]
             lines = ChecksummedCsv(file, self.names, self.version, cells)
             rows, ends = iter(lines), array("q", [lines.end])
-            while (batch := list(islice(rows, _AT_ONCE))) or not parts:
-                parts.append(self._parse(batch, texts))
+            while batch := list(islice(rows, _AT_ONCE)):
+                self._parse(batch, texts, values)
                 ends.extend(line.end for line in batch)
                 if len(ends) > MOST_ROWS + 1:
                     raise ValueError(f"more than {MOST_ROWS} rows")
                 if len(texts) > MOST_TEXTS:
                     raise ValueError(f"more than {MOST_TEXTS} different texts")
-            frame = self._frame(parts)
+            frame = self._frame(values)
             self.check(frame)
         return frame, ends
 
-    def _parse(self, lines: Sequence[CsvLine], texts: dict[str, str]) -> dict[str, Series[Any]]:
-        """Return lines as columns; `texts` has each text once, as most rows share theirs."""
+    def _empty(self) -> list[Any]:
+        """Return an array per column, and a list per column of texts, without values."""
+        codes = (_TYPE_CODES.get(column.type) for column in self.columns)
+        return [array(code) if code else [] for code in codes]
+
+    def _parse(
+        self, lines: Sequence[CsvLine], texts: dict[str, str], values: Sequence[Any]
+    ) -> None:
+        """Add lines to the values per column; `texts` has each text once, as most rows share it."""
         numbers = [line.number for line in lines]
-        empty: list[tuple[str, ...]] = [()] * len(self.columns)
-        cells = zip(*(line.cells for line in lines), strict=True) if lines else empty
-        parts = {}
-        for column, own in zip(self.columns, cells, strict=True):
+        cells = zip(*(line.cells for line in lines), strict=True)
+        for column, own, found in zip(self.columns, cells, values, strict=True):
             if column.type is str:
                 own = tuple(texts.setdefault(cell, cell) for cell in own)
             allowed = self.allowed.get(column.name)
@@ -207,19 +227,14 @@ class CsvTable(Generic[RowT]):
                 raise cell_error(numbers[wrong], column, own[wrong], expected)
             largest = _MOST_S if column.name.endswith("_s") else _MOST
             limits = self.limits.get(column.name, (0, largest))
-            parts[column.name] = parse_column(column, own, numbers, limits)
-        return parts
+            found.extend(parse_column(column, own, numbers, limits))
 
-    def _frame(self, parts: Sequence[dict[str, Series[Any]]]) -> DataFrame:
-        """Return parts of a table below each other; takes them apart, so no cell is held twice."""
+    def _frame(self, values: list[Any]) -> DataFrame:
+        """Return values per column as a table; takes them apart, so that none is held twice."""
         import pandas as pd
 
-        columns = ((name, [part.pop(name) for part in parts]) for name in self.names)
-        joined = {
-            name: own[0] if len(own) == 1 else pd.concat(own, ignore_index=True)
-            for name, own in columns
-        }
-        return pd.DataFrame(joined, copy=False)
+        series = {column.name: to_series(column, values.pop(0)) for column in self.columns}
+        return pd.DataFrame(series, copy=False)
 
 
 class TableWriter(Generic[RowT]):
