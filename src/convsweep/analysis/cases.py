@@ -81,18 +81,23 @@ def read_cases(measurements: DataFrame, baseline: str) -> Cases:
     case = _number(problem, rows["backend"])
     rank = rows["status"].map(STATUSES.index).astype("int64")
     worst = rank.groupby(case).idxmin()  # the first of the worst
-    info = rows.loc[worst, [*CASE_COLUMNS, "status", "reason", *_WORK_COLUMNS]]
+    info = rows[[*CASE_COLUMNS, "status", "reason", *_WORK_COLUMNS]].iloc[worst]
+    siblings = number_siblings(info)
     info = info.reset_index(drop=True).assign(sample_flags=_frequent_flags(rows, case))
     info[[*_COSTS]] = rows.groupby(case).agg(**_COSTS)
     log_s = _log_times(rows, case)
     log_s[info["status"] != "ok"] = np.nan
     problems = problem[worst].to_numpy(dtype=np.intp)
-    siblings = info.groupby(list(SIBLING_COLUMNS), dropna=False, sort=False).ngroup().to_numpy()
     for places in info[info["role"] != ROOFLINE].groupby("environment_id").groups.values():
         log_s[places] = only_calm(log_s[places], siblings[places])
     is_baseline = (info["backend"] == baseline).to_numpy(dtype=bool)
     log_speedup = _log_speedups(log_s, problems, is_baseline)
     return Cases(info, log_s, log_speedup, is_baseline)
+
+
+def number_siblings(cases: DataFrame) -> NDArray[np.integer[Any]]:
+    """Return a number per case, equal for siblings."""
+    return cases.groupby([*SIBLING_COLUMNS], dropna=False, sort=False).ngroup().to_numpy()
 
 
 def _number(problem: Series[int], backend: Series[str]) -> Series[int]:

@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame
 
+from convsweep.analysis.cases import number_siblings
 from convsweep.analysis.estimates import Array, Interval, bounds, equal_mean, estimate, interval
 from convsweep.analysis.labels import name_setting
 from convsweep.analysis.run import Run
 from convsweep.analysis.verdicts import verdicts
 from convsweep.problems.case import BLOCKS, CACHES, DIRECTIONS, DTYPES, MEMORY_FORMATS
-from convsweep.results.schema import BATCH_SIZE, MARGIN, SETTING_AXES, SIBLING_COLUMNS
+from convsweep.results.schema import BATCH_SIZE, MARGIN, SETTING_AXES
 
 _VALUES = (*DTYPES, *MEMORY_FORMATS, *CACHES, *DIRECTIONS, *BLOCKS)
 _ORDER = {value: place for place, value in enumerate(_VALUES)}
@@ -45,8 +46,7 @@ class SettingSpeedup(NamedTuple):
 
 def varied(cases: DataFrame) -> dict[str, list[Any]]:
     """Return the values, the first one first, of each axis in which siblings differ."""
-    siblings = cases.groupby(list(SIBLING_COLUMNS), dropna=False, sort=False)
-    counts = siblings[list(SETTING_AXES)].nunique().max()
+    counts = cases[[*SETTING_AXES]].groupby(number_siblings(cases)).nunique().max()
     return {
         axis: sorted(set(cases[axis]), key=lambda value: (_ORDER.get(value, 0), value))
         for axis in SETTING_AXES
@@ -65,9 +65,10 @@ def pair_settings(cases: DataFrame, log_s: Array, margin: float = MARGIN) -> Set
     for axis, values in axes.items():
         differs[axis] = cases[axis].ne(values[0]).to_numpy(dtype=bool)
     ways = differs.drop(columns=[axis for axis in WORK_AXES if axis in differs])
-    several = _pairs(cases, ways).assign(axis="")
+    keys = cases[["backend", *SETTING_AXES]].assign(siblings=number_siblings(cases))
+    several = _pairs(keys, ways).assign(axis="")
     several = several[ways.loc[several["case"]].sum(axis=1).to_numpy() > 1]
-    parts = (_pairs(cases, differs[[axis]]).assign(axis=axis) for axis in axes)
+    parts = (_pairs(keys, differs[[axis]]).assign(axis=axis) for axis in axes)
     table = pd.concat([*parts, several], ignore_index=True)
     is_first = ~ways.any(axis=1).to_numpy(dtype=bool)
     table["to_first"] = is_first[table["base"]] & ~table["axis"].isin(WORK_AXES)
@@ -81,12 +82,15 @@ def pair_settings(cases: DataFrame, log_s: Array, margin: float = MARGIN) -> Set
     return SettingPairs(table, logs)
 
 
-def _pairs(cases: DataFrame, differs: DataFrame) -> DataFrame:
-    """Return each case that differs from the first value of an axis, with the one that does not."""
-    same = [axis for axis in SETTING_AXES if axis not in differs]
-    keys = cases.groupby([*SIBLING_COLUMNS, "backend", *same], dropna=False, sort=False)
-    number, is_base = keys.ngroup().to_numpy(), ~differs.any(axis=1).to_numpy(dtype=bool)
-    bases = np.full(len(cases), -1)
+def _pairs(keys: DataFrame, differs: DataFrame) -> DataFrame:
+    """Return each case that differs from the first value of an axis, with the one that does not.
+
+    All other `keys` of the two are equal.
+    """
+    same = [name for name in keys if name not in differs]
+    number = keys.groupby(same, sort=False).ngroup().to_numpy()
+    is_base = ~differs.any(axis=1).to_numpy(dtype=bool)
+    bases = np.full(len(keys), -1)
     bases[number[is_base]] = np.flatnonzero(is_base)
     case = np.flatnonzero(~is_base & (bases[number] >= 0))
     return DataFrame({"case": case, "base": bases[number[case]]})

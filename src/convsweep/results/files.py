@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,13 +41,13 @@ def open_checked(path: Path, kind: str, largest: int) -> Iterator[BinaryIO]:
         raise ValueError(f"{str(path)!r} is not {kind}: {reason}") from None
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write the whole file and wait until the disk has it; after an error the old one is there."""
+def replace_file(path: Path, text: str | Iterable[str]) -> None:
+    """Write the whole text or its parts and wait for the disk; an error leaves the old file."""
     unfinished = path.with_name(path.name + UNFINISHED)
     try:
         unfinished.unlink(missing_ok=True)  # it may be a link
         with unfinished.open("x", encoding="utf-8", newline="") as file:
-            file.write(text)
+            file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
@@ -85,13 +85,17 @@ def complete_or_absent(out: Path) -> Iterator[Path]:
 
 def spreadsheet_csv(table: DataFrame) -> str:
     """Return a table as CSV with one line per row; no cell is a formula."""
+    return "".join(spreadsheet_parts(table))
+
+
+def spreadsheet_parts(table: DataFrame) -> Iterator[str]:
+    """Yield `spreadsheet_csv` in parts."""
 
     def cell(value: Any) -> Any:
         return spreadsheet_cell(value) if isinstance(value, str) else value
 
-    names, parts = table.select_dtypes(exclude=["number", "bool"]).columns, []
+    names = table.select_dtypes(exclude=["number", "bool"]).columns
     for start in range(0, max(1, len(table)), _AT_ONCE):  # few texts are in memory at once
         part = table[start : start + _AT_ONCE]
         shown = part.assign(**{str(name): part[name].map(cell) for name in names})
-        parts.append(shown.to_csv(index=False, lineterminator="\n", header=not start))
-    return "".join(parts)
+        yield shown.to_csv(index=False, lineterminator="\n", header=not start)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convsweep.results.files import UNFINISHED, open_checked, replace_file, spreadsheet_csv
+from convsweep.results.files import UNFINISHED, open_checked, replace_file, spreadsheet_parts
 from convsweep.results.lock import LOCK
 from convsweep.results.machines import machines
 from convsweep.results.metadata import FINISHED, require_types
@@ -134,7 +134,7 @@ def write_environment(run_dir: Path, environment: Mapping[str, Any]) -> None:
 
 def write_table(path: Path, table: DataFrame) -> None:
     """Write a table as CSV in one step."""
-    replace_file(path, spreadsheet_csv(table))
+    replace_file(path, spreadsheet_parts(table))
 
 
 class RequestInfo(NamedTuple):

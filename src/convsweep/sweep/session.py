@@ -141,9 +141,10 @@ def run_sweep(
         if profile:
             end["overhead"] = profile.figures(session_s)
         writer.update_metadata(end | executor.metadata(earlier))
-    left = (queue.monitor.open_comparisons(total["wall_s"]) for queue in queues)
-    undecided = tuple(one for one in left if one)
-    unmeasured = tuple(case for queue in queues for case in queue.unmeasured)
+        left = (queue.monitor.open_comparisons(total["wall_s"]) for queue in queues)
+        undecided = tuple(one for one in left if one)
+        unmeasured = tuple(case for queue in queues for case in queue.unmeasured)
+        del queue, queues, known, completed  # the summary uses their memory
     return SweepResult(
         end_reason, interrupts.received, writer.folder, writer.summary, undecided, unmeasured
     )
