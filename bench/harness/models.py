@@ -32,11 +32,11 @@ from convsweep.backends.registry import list_backends
 from convsweep.cli import terminal  # noqa: F401
 from convsweep.measure.messages import TimeNetwork
 from convsweep.measure.network_timing import time_network
-from convsweep.models.advise.request import read_shape
 from convsweep.models.optimize import optimize as optimizing
 from convsweep.models.optimize.layer_inventory import ConvCall
 from convsweep.models.optimize.selection import LayerBackend
 from convsweep.system import forkserver
+from convsweep.units import read_shape
 from tests.support import odd_models
 
 COMMANDS = ("advise", "optimize")

@@ -1,4 +1,4 @@
-"""Parsing of option values: times such as `90s`, shares such as `2%`, error limits."""
+"""Parsing of option values: times such as `90s`, shares such as `2%`, error limits, shapes."""
 
 import math
 import re
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|min|h)?", re.ASCII)
 _UNIT_S = {"ms": 1e-3, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_MAX_INPUT = 10**7  # along one dimension
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)(%)?", re.ASCII)
 
 
@@ -46,3 +47,15 @@ def read_limit(text: str | float) -> float:
     if not 0 < limit < math.inf:
         raise ValueError(f"{text!r} is not a relative error above zero, such as 1e-5")
     return limit
+
+
+def read_shape(text: str) -> tuple[int, ...]:
+    """Return `1,3,224,224` or `1x3x224x224` as numbers; raise `ValueError` for other text."""
+    parts = [part.strip() for part in text.replace("x", ",").split(",")]
+    shape = tuple(int(p) if p.isascii() and p.isdigit() and len(p) < 9 else 0 for p in parts)
+    if not all(1 <= length <= _MAX_INPUT for length in shape):
+        raise ValueError(
+            f"--input {text!r} is not a shape such as 1,3,224,224: whole numbers from 1 to "
+            f"{_MAX_INPUT}"
+        )
+    return shape

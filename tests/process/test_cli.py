@@ -32,16 +32,16 @@ def command(
     return typing_into(capsys, monkeypatch)
 
 
-def loaded_by(*words: str | Path) -> list[str]:
-    """The heavy packages that a command imports."""
-    code = (
+def loaded_by(*words: str | Path, code: int = 0) -> list[str]:
+    """The heavy packages that a command imports which ends with the exit code."""
+    script = (
         "import sys; from convsweep.cli import main\n"
         "try: main(sys.argv[1:])\n"
-        "except SystemExit as end: assert not end.code\n"
+        f"except SystemExit as end: assert (end.code or 0) == {code}\n"
         "heavy = ('torch', 'pandas', 'matplotlib', 'scipy', 'bokeh')\n"
         "print('loaded', *(name for name in heavy if name in sys.modules))"
     )
-    command = [sys.executable, "-c", code, *words]
+    command = [sys.executable, "-c", script, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[-1].split()[1:]
 
@@ -51,6 +51,20 @@ def loaded_by(*words: str | Path) -> list[str]:
 )
 def test_what_measures_nothing_imports_no_heavy_package(words: str) -> None:
     assert loaded_by(*words.split()) == []
+
+
+BOTH = ("--threads 0", "--backend nosuch", "--budget soon", "--input 1,x", "--out .")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [*(f"{name} {option}" for name in ("advise", "optimize") for option in BOTH),
+     "advise --budget 2s", "advise --dtype int8", "advise --direction up", "advise --resume",
+     "advise --memory-format nchw", "optimize --max-error 0"],
+)  # fmt: skip
+def test_a_wrong_option_is_refused_before_a_heavy_import(words: str) -> None:
+    command, *options = words.split()
+    assert loaded_by(command, "nosuch.py:net", "--input", "1,3,9,9", *options, code=2) == []
 
 
 @pytest.mark.parametrize(("words", "code"), [("list grids", 0), ("run --grid nosuch", 2)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ def advise(
     chosen["started_s"] = monotonic()
     forkserver.start()
     with exit_on_interrupt(), output.one_line_errors():
+        shapes = _check_options(inputs, out, resume, chosen)
         from convsweep.analysis.model_advice import require_same_model, write_model
         from convsweep.cli import terminal
         from convsweep.cli.plan import plan
@@ -69,7 +71,6 @@ def advise(
         from convsweep.sweep.request import Options
         from convsweep.sweep.resume import require_resumable
 
-        shapes = [advising.read_shape(text) for text in inputs]
         trace = record(load_model(spec), shapes, "".join(chosen["directions"]) or FORWARD)
         name = short_name(spec)
         layers = advising.distinct_layers(trace, name)
@@ -101,6 +102,26 @@ def advise(
             ends = terminal.end_lines(ending)
             output.say(*ends, *([] if chosen["backends"] else advising.kernels_note(request)))
     return output.interrupted(out) if ending.interrupted else failed
+
+
+def _check_options(
+    inputs: tuple[str, ...], out: Path | None, resume: bool, chosen: Mapping[str, Any]
+) -> list[tuple[int, ...]]:
+    """Return the shapes; raise `ValueError` for a wrong option before anything slow is imported."""
+    from convsweep.results.schema import BASELINE
+    from convsweep.sweep.effort import require_start
+    from convsweep.sweep.request import Options, read_request
+    from convsweep.units import read_shape
+
+    shapes = [read_shape(text) for text in inputs]
+    own = {"backends": (BASELINE, *chosen["backends"]), "passes": 1}
+    request = read_request(
+        Options(**{**chosen, **own})
+    )  # on any grid; the layers are not known yet
+    if not resume:
+        require_start(request)
+    run_folder(out, resume, request.name)
+    return shapes
 
 
 def _print_advice(advice: Advice, out: Path) -> int:

@@ -71,10 +71,11 @@ def _layers(
         raise ValueError("--model and --input, the shape of its input, need each other")
     if model is None:
         return None
-    from convsweep.models.advise.request import read_shape, usual_dtype
+    from convsweep.models.advise.request import usual_dtype
     from convsweep.models.advise.trace import record
     from convsweep.problems.model_loader import load_model
     from convsweep.problems.workloads import Layer
+    from convsweep.units import read_shape
 
     trace = record(load_model(model), [read_shape(text) for text in inputs])
     chosen["dtypes"] = chosen["dtypes"] or (usual_dtype(trace),)

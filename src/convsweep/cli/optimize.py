@@ -49,28 +49,35 @@ def optimize(
     started_s = monotonic()
     forkserver.start()
     with exit_on_interrupt(), output.one_line_errors():
-        from convsweep.cli import terminal
-        from convsweep.models.advise import request
-        from convsweep.models.optimize import optimize as optimizing
-        from convsweep.models.optimize.layer_inventory import normal_inputs
-        from convsweep.problems.model_loader import load_model
-        from convsweep.sweep.choices import check_threads
-        from convsweep.units import named, read_limit, seconds
+        from convsweep.backends.registry import list_backends
+        from convsweep.results.store import require_new
+        from convsweep.sweep.choices import check_threads, choose_backends
+        from convsweep.units import named, read_limit, read_shape, seconds
 
         if budget is not None and source is not None:
             raise ValueError("--budget and --from exclude each other; choose one")
         if out is not None and source is not None:
             raise ValueError("--out and --from exclude each other: --from measures no layer")
+        if out is not None:
+            require_new(out)
         check_threads([chosen["threads"]], os.cpu_count() or 1)
-        budget = request.BUDGET if budget is None else budget
+        choose_backends(chosen["backends"], list_backends())
         named("--budget", seconds, budget)
         limit = named("--max-error", read_limit, max_error)
+        shapes = [read_shape(text) for text in inputs]
+
+        from convsweep.cli import terminal
+        from convsweep.models.advise.request import BUDGET
+        from convsweep.models.optimize import optimize as optimizing
+        from convsweep.models.optimize.layer_inventory import normal_inputs
+        from convsweep.problems.model_loader import load_model
+
         model = load_model(spec)
-        tensors = normal_inputs(model, [request.read_shape(text) for text in inputs])
+        tensors = normal_inputs(model, shapes)
     with output.one_line_errors():
         optimized = optimizing.optimize(
             model,
-            source or budget,
+            source or budget or BUDGET,
             inputs=tensors,
             max_error=limit,
             out=out,

@@ -38,6 +38,12 @@ def require_time(request: Request) -> None:
 
     A resumed run needs less: it may have measured almost everything.
     """
+    require_start(request)
+    require_first_pass(request)
+
+
+def require_start(request: Request) -> None:
+    """Raise `ValueError` if the budget is too short for the start of a new run."""
     start_s = max(START_S, monotonic() - request.started_s)
     needed_s = ceil(start_s + _AFTER_START_S)
     if request.budget_s is not None and request.budget_s < needed_s:
@@ -45,7 +51,6 @@ def require_time(request: Request) -> None:
             f"--budget of {request.budget_s:g} s is too short: the start alone takes "
             f"{start_s:.2g} s; give {needed_s} s or more"
         )
-    require_first_pass(request)
 
 
 def require_first_pass(request: Request) -> None:

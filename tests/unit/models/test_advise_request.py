@@ -8,13 +8,13 @@ from convsweep.models.advise.request import (
     distinct_layers,
     kernels_note,
     model_metadata,
-    read_shape,
     request_for,
     usual_dtype,
 )
 from convsweep.models.advise.trace import record
 from convsweep.problems.workloads import Layer
 from convsweep.sweep.request import Options
+from convsweep.units import read_shape
 from tests.support import hand_written_model
 
 

@@ -20,19 +20,6 @@ BUDGET = "60s"  # Default time for measuring
 MAX_NOMINAL_SLOWDOWN = 50
 """Backends with a lower nominal rate, relative to the baseline, are dropped."""
 _MAX_NAME, _MAX_REASONS = 60, 5
-_MAX_INPUT = 10**7  # along one dimension
-
-
-def read_shape(text: str) -> Size:
-    """Return `1,3,224,224` or `1x3x224x224` as numbers; raise `ValueError` for other text."""
-    parts = [part.strip() for part in text.replace("x", ",").split(",")]
-    shape = tuple(int(p) if p.isascii() and p.isdigit() and len(p) < 9 else 0 for p in parts)
-    if not all(1 <= length <= _MAX_INPUT for length in shape):
-        raise ValueError(
-            f"--input {text!r} is not a shape such as 1,3,224,224: whole numbers from 1 to "
-            f"{_MAX_INPUT}"
-        )
-    return shape
 
 
 def distinct_layers(trace: ModelTrace, workload: str) -> list[Layer]:

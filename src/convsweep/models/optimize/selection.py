@@ -20,6 +20,7 @@ from convsweep.models.optimize.layer_inventory import ConvCall
 from convsweep.problems.case import CONV, FORWARD
 from convsweep.results.best_csv import MACHINE, read_best
 from convsweep.results.schema import BASELINE
+from convsweep.sweep.choices import choose_each
 from convsweep.units import seconds
 
 _FUSING = "separable_numba"
@@ -83,10 +84,7 @@ def usable(asked: Collection[str] = (), *, compiling: bool = True) -> dict[str, 
         ValueError: a name in `asked` is neither a backend nor a family.
     """
     known = list_backends()
-    for word in asked:
-        if word not in {*known, *FAMILIES, "all"}:
-            names = ", ".join([*known, *FAMILIES, "all"])
-            raise ValueError(f"unknown backend {word!r}; there is {names}")
+    choose_each("backend", [*asked], [*known, *FAMILIES, "all"])
     return {
         name: one
         for name, one in known.items()
