@@ -29,6 +29,9 @@ _FORMATS: dict[str, Callable[[float], str]] = {
     "_fraction": formatting.percent, "_err": formatting.error, "_per_s": formatting.operations,
 }  # fmt: skip
 """Format of a number by the end of its column's name; the last one that fits."""
+_ABOVE_ROOF = (
+    ", above the measured roof: the rate of a matrix product or copy, not a hardware limit"
+)
 
 
 def find_cases(summary: DataFrame, words: Sequence[str]) -> DataFrame:
@@ -65,6 +68,8 @@ def case_table(row: Mapping[Any, Any], measurements: DataFrame) -> Table:
         for end, form in _FORMATS.items():
             if name.endswith(end):
                 texts[name] = form(float(value))
+    if known.get("roofline_fraction", 0.0) > 1:
+        texts["roofline_fraction"] += _ABOVE_ROOF
     for columns, show in _INTERVALS.items():
         if columns[0] in known:
             texts[columns[0]] = show(*interval_of(row, columns))

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from convsweep.analysis.summary import summarize
 from convsweep.backends.variants import find_backend
 from convsweep.cli.run import run as run_command
 from convsweep.measure.outcome import Outcome, RunInfo, make_row
 from convsweep.problems.case import Case, cross
 from convsweep.problems.workloads import Layer, workloads
-from convsweep.results.store import write_environment
+from convsweep.report.one_case import case_table, find_cases
+from convsweep.results.store import RunFolder, write_environment
 from convsweep.sweep.request import Options, read_request
 from tests.support.row_factory import write
 from tests.support.synthetic_runs import grid, rows
@@ -127,3 +129,13 @@ def test_a_case_is_found_by_whole_words_before_pieces(show: Command, tmp_path: P
     assert all(layer.name in several.out for layer in layers if layer.name)
     for words in (("nothing",), ("999",), ("0",)):
         assert repr(words[0]) in show(run, *words).err
+
+
+@pytest.mark.parametrize("fraction", [0.9, 1.1])
+def test_a_rate_above_the_roof_has_a_remark(fraction: float, tmp_path: Path) -> None:
+    [layer] = map(Layer, grid((8,), (7,), (3,)))
+    folder = RunFolder(written(tmp_path / "run", cross([layer], ["torch_conv"])))
+    summary = summarize(folder.measurements).assign(roofline_fraction=fraction)
+    [row] = find_cases(summary, ["C8"]).to_dict("records")
+    values = dict(case_table(row, folder.measurements).rows)
+    assert ("roof" in values["roofline_fraction"]) == (fraction > 1)
