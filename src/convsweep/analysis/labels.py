@@ -79,16 +79,20 @@ def name_networks(names: Series, batch_sizes: Series, among: DataFrame) -> Serie
 
 
 def _sort_key(row: dict[Hashable, Any]) -> tuple[object, ...]:
-    """Return the sort key: kernel, channels and size; in a network the order of its layers."""
+    """Return the sort key: kernel, channels and size; in a network the order of its layers.
+
+    That is the order of sizes, blocks and numbers in names. Where these are equal, an expansion
+    comes before the depthwise layer, and that before the pointwise one.
+    """
     pixels = math.prod(parse_size(row["input_size"]))
     kernel = math.prod(parse_size(row["kernel_size"]))
     channels = (row["in_channels"], row["out_channels"])
     if pd.isna(row["workload"]):
         return ("", kernel, *channels, pixels)
-    layer = [
-        int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", _text(row["layer"]))
-    ]
-    return (row["workload"], -pixels, *channels, kernel, layer)
+    block, _, name = _text(row["layer"]).rpartition(".")
+    parts = [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", block)]
+    numbers = [*map(int, re.findall(r"\d+", name))]
+    return (row["workload"], -pixels, parts, numbers, channels[0], -kernel, channels[1], name)
 
 
 def unless_one(letter: str, size: str) -> str:

@@ -4,12 +4,15 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from convsweep import load
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.run import read_run
 from convsweep.analysis.summary import summarize
 from convsweep.formatting import digits, format_ratio, seconds, size_in_bytes, slug
 from convsweep.problems.problem import ConvProblem
+from convsweep.problems.workloads import workloads
 from convsweep.report.plots import layers
 from convsweep.report.plots.style import drawing_style
 from tests.support import synthetic_runs as made
@@ -49,6 +52,24 @@ def test_labels_have_padding_and_weight_if_problems_would_share_them(tmp_path: P
         f"C16 14x14 k3 {rest}"
         for rest in ("p1 separable weight", "p0 separable weight", "p0 dense weight")
     }
+
+
+IN_ORDER = {
+    "mobilenetv1_100": "conv1 block1.dw block1.pw block2.dw block2.pw block3.dw block3.pw",
+    "mobilenetv2_100": "conv_stem blocks.0.0.conv_dw blocks.0.0.conv_pw blocks.1.0.conv_pw "
+    "blocks.1.0.conv_dw blocks.1.0.conv_pwl blocks.1.1.conv_pw blocks.1.1.conv_dw",
+    "resnet50": "conv1 layer1.0.conv1 layer1.0.conv2 layer1.0.conv3 layer2.0.conv1 layer2.0.conv2",
+}
+
+
+@pytest.mark.parametrize("name", IN_ORDER)
+def test_layers_of_a_network_are_in_its_order(name: str, tmp_path: Path) -> None:
+    order = IN_ORDER[name].split()
+    names = {x.problem.label: x.name for x in workloads()[name] if x.name in order}
+    problems = map(ConvProblem.parse, names)
+    rows = made.rows(problems, backends=["torch_conv"], passes=1)
+    rows = [replace(row, workload=name, layer=names[row.problem]) for row in reversed(rows)]
+    assert list(label_cases(load(made.write(tmp_path / "run", rows)))["layer"]) == order
 
 
 def test_long_names_keep_their_end_and_leave_room_for_the_numbers(tmp_path: Path) -> None:
