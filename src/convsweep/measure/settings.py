@@ -12,6 +12,7 @@ class Settings:
     threads: int = 1
     seed: int = 0
     pass_index: int = 0
+    is_last_pass: bool = False
     peak_memory: bool = True  # whether this pass measures the peak memory of each case
     trace: bool = True  # whether the first pass finds what each case runs
     case_timeout_s: float = 10.0

@@ -229,7 +229,8 @@ class _Batch:
         accepted, call_s = self._first.accepted.get(case, b""), self._first.call_s.get(case)
         step = partial(messages.Validate, accepted=accepted, call_s=call_s)
         outcome = _outcome(self._ask(case, step, partial(self._on_slow_call, case)))
-        self._first.accepted[case] = outcome.accepted
+        if not self._pool.settings.is_last_pass:
+            self._first.accepted[case] = outcome.accepted
         self._compile_s[case] = 0.0  # later steps have no time to compile
         self._left_s[case] = min(self._left_s[case], self._limit_s)
         if outcome.status != "ok" or self._pool.settings.effort is None:

@@ -1,9 +1,9 @@
 """End of a sweep: cases that need another pass, the time budget, and interrupts."""
 
-from collections import defaultdict
+from array import array
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isnan, nan
 from time import monotonic
 
 import numpy as np
@@ -33,19 +33,22 @@ class RunningResults:
     """Times so far, per case and pass."""
 
     baseline: str
-    time_s: dict[Case, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
+    time_s: "dict[Case, array[float]]" = field(default_factory=dict)
+    """One value per pass so far, NaN if there is none."""
 
     def add(self, pass_index: int, case: Case, outcome: Outcome) -> None:
         """Add one outcome; ceilings are left out, and so are all times of a case that fails."""
         if outcome.status != "ok":
             self.time_s.pop(case, None)
         elif case.layer.role != ROOFLINE and outcome.time_s is not None:
-            self.time_s[case][pass_index] = outcome.time_s
+            times = self.time_s.setdefault(case, array("d"))
+            times.extend([nan] * (pass_index + 1 - len(times)))
+            times[pass_index] = outcome.time_s
 
     @property
     def measurements(self) -> int:
         """Number of times."""
-        return sum(map(len, self.time_s.values()))
+        return sum(not isnan(time) for times in self.time_s.values() for time in times)
 
     def log_speedups(self, log_s: Mapping[Case, Array] | None = None) -> dict[Case, Array]:
         """Return the logarithms of the speedup per compared case, one value per calm pass.
@@ -61,14 +64,13 @@ class RunningResults:
 
     def log_times(self) -> dict[Case, Array]:
         """Return the logarithms of the times per case and pass; NaN if unknown or disturbed."""
-        if not (cases := [case for case, times in self.time_s.items() if times]):
+        if not self.time_s:
             return {}
-        passes = sorted({number for times in self.time_s.values() for number in times})
-        log_s = np.log([[self.time_s[case].get(p, np.nan) for p in passes] for case in cases])
-        siblings = [case.siblings for case in cases]
+        log_s = np.log(stacked(self.time_s.values()))
+        siblings = [case.siblings for case in self.time_s]
         numbers = {own: n for n, own in enumerate(dict.fromkeys(siblings))}
         problems = np.array([numbers[own] for own in siblings])
-        return dict(zip(cases, only_calm(log_s, problems), strict=True))
+        return dict(zip(self.time_s, only_calm(log_s, problems), strict=True))
 
 
 def active_cases(
