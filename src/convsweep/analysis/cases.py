@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,17 +78,16 @@ def are_variants(measurements: DataFrame) -> Series[bool]:
 def read_cases(measurements: DataFrame, baseline: str) -> Cases:
     """Return the cases of a run, with speedups over `baseline`."""
     rows = measurements.reset_index(drop=True)
-    problem = rows.groupby(list(PROBLEM_COLUMNS), dropna=False, sort=False).ngroup()
+    problem = number_rows(rows, PROBLEM_COLUMNS)
     case = _number(problem, rows["backend"])
     rank = rows["status"].map(STATUSES.index).astype("int64")
     worst = rank.groupby(case).idxmin()  # the first of the worst
     info = rows[[*CASE_COLUMNS, "status", "reason", *_WORK_COLUMNS]].iloc[worst]
-    siblings = number_siblings(info)
     info = info.reset_index(drop=True).assign(sample_flags=_frequent_flags(rows, case))
     info[[*_COSTS]] = rows.groupby(case).agg(**_COSTS)
     log_s = _log_times(rows, case)
     log_s[info["status"] != "ok"] = np.nan
-    problems = problem[worst].to_numpy(dtype=np.intp)
+    problems, siblings = problem[worst], number_rows(info, SIBLING_COLUMNS)
     for places in info[info["role"] != ROOFLINE].groupby("environment_id").groups.values():
         log_s[places] = only_calm(log_s[places], siblings[places])
     is_baseline = (info["backend"] == baseline).to_numpy(dtype=bool)
@@ -95,12 +95,20 @@ def read_cases(measurements: DataFrame, baseline: str) -> Cases:
     return Cases(info, log_s, log_speedup, is_baseline)
 
 
-def number_siblings(cases: DataFrame) -> NDArray[np.integer[Any]]:
-    """Return a number per case, equal for siblings."""
-    return cases.groupby([*SIBLING_COLUMNS], dropna=False, sort=False).ngroup().to_numpy()
+def number_rows(rows: DataFrame, columns: Iterable[str]) -> NDArray[np.integer[Any]]:
+    """Return numbers in the order of first occurrence, equal for rows with equal `columns`.
+
+    A `groupby` of this many columns takes much more memory.
+    """
+    number = np.zeros(len(rows), dtype=np.intp)
+    for name in columns:
+        codes, values = rows[name].factorize(use_na_sentinel=False)
+        if len(values) > 1:
+            number = pd.factorize(number * len(values) + codes)[0]
+    return number
 
 
-def _number(problem: Series[int], backend: Series[str]) -> Series[int]:
+def _number(problem: NDArray[np.integer[Any]], backend: Series[str]) -> Series[int]:
     """Return the case number of each row: by problem, then by first occurrence."""
     rows = pd.DataFrame({"problem": problem, "backend": backend.factorize()[0]})
     first = rows.drop_duplicates().sort_values("problem", kind="stable")

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame
 
-from convsweep.analysis.cases import number_siblings
+from convsweep.analysis.cases import number_rows
 from convsweep.analysis.estimates import Array, Interval, bounds, equal_mean, estimate, interval
 from convsweep.analysis.labels import name_setting
 from convsweep.analysis.run import Run
 from convsweep.analysis.verdicts import verdicts
 from convsweep.problems.case import BLOCKS, CACHES, DIRECTIONS, DTYPES, MEMORY_FORMATS
-from convsweep.results.schema import BATCH_SIZE, MARGIN, SETTING_AXES
+from convsweep.results.schema import BATCH_SIZE, MARGIN, SETTING_AXES, SIBLING_COLUMNS
 
 _VALUES = (*DTYPES, *MEMORY_FORMATS, *CACHES, *DIRECTIONS, *BLOCKS)
 _ORDER = {value: place for place, value in enumerate(_VALUES)}
@@ -46,7 +46,7 @@ class SettingSpeedup(NamedTuple):
 
 def varied(cases: DataFrame) -> dict[str, list[Any]]:
     """Return the values, the first one first, of each axis in which siblings differ."""
-    counts = cases[[*SETTING_AXES]].groupby(number_siblings(cases)).nunique().max()
+    counts = cases[[*SETTING_AXES]].groupby(number_rows(cases, SIBLING_COLUMNS)).nunique().max()
     return {
         axis: sorted(set(cases[axis]), key=lambda value: (_ORDER.get(value, 0), value))
         for axis in SETTING_AXES
@@ -65,10 +65,9 @@ def pair_settings(cases: DataFrame, log_s: Array, margin: float = MARGIN) -> Set
     for axis, values in axes.items():
         differs[axis] = cases[axis].ne(values[0]).to_numpy(dtype=bool)
     ways = differs.drop(columns=[axis for axis in WORK_AXES if axis in differs])
-    keys = cases[["backend", *SETTING_AXES]].assign(siblings=number_siblings(cases))
-    several = _pairs(keys, ways).assign(axis="")
+    several = _pairs(cases, ways).assign(axis="")
     several = several[ways.loc[several["case"]].sum(axis=1).to_numpy() > 1]
-    parts = (_pairs(keys, differs[[axis]]).assign(axis=axis) for axis in axes)
+    parts = (_pairs(cases, differs[[axis]]).assign(axis=axis) for axis in axes)
     table = pd.concat([*parts, several], ignore_index=True)
     is_first = ~ways.any(axis=1).to_numpy(dtype=bool)
     table["to_first"] = is_first[table["base"]] & ~table["axis"].isin(WORK_AXES)
@@ -82,15 +81,12 @@ def pair_settings(cases: DataFrame, log_s: Array, margin: float = MARGIN) -> Set
     return SettingPairs(table, logs)
 
 
-def _pairs(keys: DataFrame, differs: DataFrame) -> DataFrame:
-    """Return each case that differs from the first value of an axis, with the one that does not.
-
-    All other `keys` of the two are equal.
-    """
-    same = [name for name in keys if name not in differs]
-    number = keys.groupby(same, sort=False).ngroup().to_numpy()
+def _pairs(cases: DataFrame, differs: DataFrame) -> DataFrame:
+    """Return each case that differs from the first value of an axis, with the one that does not."""
+    same = [axis for axis in SETTING_AXES if axis not in differs]
+    number = number_rows(cases, [*SIBLING_COLUMNS, "backend", *same])
     is_base = ~differs.any(axis=1).to_numpy(dtype=bool)
-    bases = np.full(len(keys), -1)
+    bases = np.full(len(cases), -1)
     bases[number[is_base]] = np.flatnonzero(is_base)
     case = np.flatnonzero(~is_base & (bases[number] >= 0))
     return DataFrame({"case": case, "base": bases[number[case]]})
