@@ -96,12 +96,9 @@ def read_cases(measurements: DataFrame, baseline: str) -> Cases:
 
 
 def number_rows(rows: DataFrame, columns: Iterable[str]) -> NDArray[np.integer[Any]]:
-    """Return numbers in the order of first occurrence, equal for rows with equal `columns`.
-
-    A `groupby` of this many columns takes much more memory.
-    """
+    """Return numbers in the order of first occurrence, equal for rows with equal `columns`."""
     number = np.zeros(len(rows), dtype=np.intp)
-    for name in columns:
+    for name in columns:  # a `groupby` of all at once takes much more memory
         codes, values = rows[name].factorize(use_na_sentinel=False)
         if len(values) > 1:
             number = pd.factorize(number * len(values) + codes)[0]

@@ -24,8 +24,8 @@ MOST_ROWS = 300_000
 MOST_TEXTS = 500_000  # Different ones: the start time of each row, and a few that all rows share
 _AT_ONCE = 200  # lines that are text in memory
 _MOST, _MOST_S = 2.0**63, 1e8  # largest number; seconds that no run lasts, three years
-_MISSING = {int: -1, float: math.nan, str: None, bool: -1}  # whole numbers are at least 0
-_TYPE_CODES = {int: "q", float: "d", bool: "b"}  # of arrays, which take 1 to 8 bytes per cell
+_DTYPES = {int: "Int64", float: "float64", str: "string", bool: "boolean"}  # all allow missing
+_ARRAYS = {int: ("q", -1), float: ("d", math.nan)}  # type code; missing value, which no cell has
 _EXPECTED = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
 _BOOLS = {"True": True, "False": False}
 _PARSERS: dict[type, Callable[[str], Any]] = {
@@ -49,7 +49,7 @@ def columns_of(row_class: type) -> tuple[Column, ...]:
     return tuple(
         Column(one.name, kind, hints[one.name] is kind)
         for one in fields(row_class)
-        for kind in _MISSING
+        for kind in _DTYPES
         if hints[one.name] in (kind, kind | None)
     )
 
@@ -63,7 +63,8 @@ def parse_column(
         ValueError: names the line, the column and the cell that can't be a value of it, also of a
             number outside of the `limits`.
     """
-    parse, missing, (low, high) = _PARSERS[column.type], _MISSING[column.type], limits
+    parse, (low, high) = _PARSERS[column.type], limits
+    _, missing = _ARRAYS.get(column.type, ("", None))
     if column.required and "" in cells:
         raise ValueError(f"line {lines[cells.index('')]}, column {column.name!r}: '' is empty")
     values, is_number = [], column.type in (int, float)
@@ -80,17 +81,10 @@ def parse_column(
 
 def to_series(column: Column, values: Sequence[Any]) -> Series[Any]:
     """Return the values of one column, a list or an array, with missing ones as pandas has them."""
-    import numpy as np
     import pandas as pd  # a third of a second that `convsweep --help` does not wait for
 
-    if column.type is str:
-        return pd.Series(values, dtype=pd.StringDtype())
-    numbers = np.asarray(values, dtype="int8" if column.type is bool else column.type)
-    if column.type is int:
-        return pd.Series(pd.arrays.IntegerArray(numbers, numbers < 0))
-    if column.type is bool:
-        return pd.Series(pd.arrays.BooleanArray(numbers > 0, numbers < 0))
-    return pd.Series(numbers)
+    series = pd.Series(values, dtype=pd.api.types.pandas_dtype(_DTYPES[column.type]))
+    return series.mask(series < 0) if column.type is int else series
 
 
 def cell_error(line: int, column: Column, cell: str, expected: str) -> ValueError:
@@ -207,13 +201,10 @@ class CsvTable(Generic[RowT]):
         return frame, ends
 
     def _empty(self) -> list[Any]:
-        """Return an array per column, and a list per column of texts, without values."""
-        codes = (_TYPE_CODES.get(column.type) for column in self.columns)
-        return [array(code) if code else [] for code in codes]
+        """Return an empty array or list per column."""
+        return [array(_ARRAYS[c.type][0]) if c.type in _ARRAYS else [] for c in self.columns]
 
-    def _parse(
-        self, lines: Sequence[CsvLine], texts: dict[str, str], values: Sequence[Any]
-    ) -> None:
+    def _parse(self, lines: list[CsvLine], texts: dict[str, str], values: list[Any]) -> None:
         """Add lines to the values per column; `texts` has each text once, as most rows share it."""
         numbers = [line.number for line in lines]
         cells = zip(*(line.cells for line in lines), strict=True)
