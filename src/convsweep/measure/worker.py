@@ -21,7 +21,9 @@ from convsweep.system.counters import Counters
 from convsweep.system.devices import use_full_precision
 from convsweep.system.streams import guard_streams
 
-built_in()  # in the fork server, so that no worker process has to load them
+# In the fork server, so that no worker process has to do it.
+built_in()
+gc.freeze()  # imported objects are never garbage; scanning them takes 0.1 s
 _CHEAP_S = 0.002  # computing inputs and reference again is as fast as reading them
 
 
@@ -59,7 +61,6 @@ class Worker:
         process.limit_memory(settings.memory_limit_bytes)
         process.fix_threads(settings.threads)
         use_full_precision()
-        gc.freeze()  # imported objects are never garbage; scanning them takes 0.1 s
         self._heap_padding = process.randomize_heap_layout(random.Random(settings.seed))
         self._settings = settings
         self._timers: list[tuple[GroupTimer, int]] = []  # timer and index in its group, per case

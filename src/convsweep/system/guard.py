@@ -44,12 +44,12 @@ def _guard(served: int) -> None:
             os.setpgid(0, 0)  # to end it together with its compilers
             _end_after(server, signal.SIGKILL)
 
-    gc.disable()  # takes a fifth of the imports; children do not scan what is frozen
+    gc.disable()  # takes a fifth of the imports
     tempfile.gettempdir()  # is kept for Python; only compilers get the new one
     os.environ["TMPDIR"] = os.environ[FOLDER]
     os.setpgid(0, 0)  # signals of a terminal are for the served process
     signal.signal(signal.SIGTERM, end)
-    os.register_at_fork(before=gc.freeze, after_in_child=begin_child)
+    os.register_at_fork(after_in_child=begin_child)
     _end_after(served, signal.SIGTERM)
 
 
