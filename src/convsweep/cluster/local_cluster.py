@@ -5,7 +5,6 @@ address in one line, and ends with its standard input. It adopts processes that 
 and kills them, too.
 """
 
-import ctypes
 import logging
 import os
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from convsweep.cluster.pool import SLOT
+from convsweep.descriptors import c_library
 from convsweep.formatting import one_line
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
@@ -33,7 +33,7 @@ def main(nodes: int, folder: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent process
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+            c_library().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     if os.fork() == 0:
         _start(nodes, folder)
         signal.pause()

@@ -4,7 +4,6 @@ By multiprocessing's own rule a server outlives its last child, which may comput
 Importing this module sets the guard up, because a server runs no other code than its preload.
 """
 
-import ctypes
 import gc
 import os
 import shutil
@@ -15,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from time import sleep
 
+from convsweep.descriptors import c_library
 from convsweep.system.forkserver import FOLDER, SERVED
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -57,7 +57,7 @@ def _end_after(parent: int, number: int) -> None:
     """Have the kernel send this process a signal when its parent ends; macOS cannot."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+            c_library().prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os.kill(os.getpid(), number)
 

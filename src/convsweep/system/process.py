@@ -6,7 +6,6 @@ Placement in memory is drawn anew in every process, because one fixed layout bia
 
 from __future__ import annotations
 
-import ctypes
 import os
 import random
 from collections.abc import Collection
@@ -14,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from time import perf_counter, process_time, sleep
 from typing import TYPE_CHECKING
+
+from convsweep.descriptors import c_library
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +51,7 @@ def retain_memory() -> str:
     then page-faults at every call, which would decide a comparison.
     """
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        mallopt = c_library().mallopt
     except (OSError, AttributeError, TypeError):  # not glibc
         return "system"
     largest = 2**31 - 1
