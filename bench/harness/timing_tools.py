@@ -220,7 +220,8 @@ _ONE_VALUE = ("--processes=1", "--loops=1", "--warmups=0")
 _CUT_OFF = (0, 1)  # convsweep has 1 if the budget left out all cases
 
 TOOLS = (
-    Tool("convsweep", "convsweep", "trimmed mean over passes of a ratio of medians", _CONVSWEEP,
+    Tool("convsweep", "convsweep",
+         "trimmed mean over passes of a ratio of means of the faster half of blocks", _CONVSWEEP,
          "--budget SECONDS --precision 0.1%", _budget, _read_convsweep, exit_codes=_CUT_OFF),
     Tool("convsweep, system", "convsweep", "the same, with the C library's own allocator",
          _CONVSWEEP, "--budget SECONDS --precision 0.1% --allocator system",
