@@ -10,7 +10,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convsweep.results.csv_table import columns_of, parse_column, to_series
+from convsweep.results.csv_table import columns_of, parse_column, to_frame
 from convsweep.results.files import open_checked, replace_file, spreadsheet_csv
 
 if TYPE_CHECKING:
@@ -102,8 +102,6 @@ def read_best(path: Path) -> DataFrame:
     Raises:
         ValueError: in one line that names the file, and the line, column and cell that is wrong.
     """
-    import pandas as pd
-
     with open_checked(path, "a table of best backends", _LARGEST_FILE) as file:
         text = io.StringIO(file.read().decode(), newline="")
         names, *rows = [*csv.reader(text, strict=True)] or [[]]
@@ -121,9 +119,8 @@ def read_best(path: Path) -> DataFrame:
         places = [(c, [*names, *added].index(c.name)) for c in columns_of(BestRow)]
         lines = range(2, len(rows) + 2)
         counts, others = (1, 2**63 - 1), (0, math.inf)  # an interval may end at infinity
-        return pd.DataFrame({
-            c.name: to_series(c, parse_column(
-                c, [row[i] for row in rows], lines, counts if c.type is int else others
-            ))
+        values = [
+            parse_column(c, [row[i] for row in rows], lines, counts if c.type is int else others)
             for c, i in places
-        })  # fmt: skip
+        ]
+        return to_frame(columns_of(BestRow), values)

@@ -17,7 +17,7 @@ from convsweep.results.checksummed_csv import ChecksummedCsv, CsvLine, encode_ro
 from convsweep.results.files import open_checked
 
 if TYPE_CHECKING:
-    from pandas import DataFrame, Series
+    from pandas import DataFrame
 
 MOST_ROWS = 300_000
 """This limit, the next and the size of the file keep loading within 512 MB of memory."""
@@ -57,7 +57,7 @@ def columns_of(row_class: type) -> tuple[Column, ...]:
 def parse_column(
     column: Column, cells: Sequence[str], lines: Sequence[int], limits: tuple[float, float]
 ) -> list[Any]:
-    """Return the cells of one column as its type, for `to_series`; an empty cell is missing.
+    """Return the cells of one column as its type, for `to_frame`; an empty cell is missing.
 
     Raises:
         ValueError: names the line, the column and the cell that can't be a value of it, also of a
@@ -79,12 +79,15 @@ def parse_column(
     return values
 
 
-def to_series(column: Column, values: Sequence[Any]) -> Series[Any]:
-    """Return the values of one column, a list or an array, with missing ones as pandas has them."""
+def to_frame(columns: Sequence[Column], values: list[Any]) -> DataFrame:
+    """Return values per column as a table; takes the list apart, so that none is held twice."""
     import pandas as pd  # a third of a second that `convsweep --help` does not wait for
 
-    series = pd.Series(values, dtype=pd.api.types.pandas_dtype(_DTYPES[column.type]))
-    return series.mask(series < 0) if column.type is int else series
+    found = {}
+    for column in columns:
+        own = pd.Series(values.pop(0), dtype=pd.api.types.pandas_dtype(_DTYPES[column.type]))
+        found[column.name] = own.mask(own < 0) if column.type is int else own
+    return pd.DataFrame(found, copy=False)
 
 
 def cell_error(line: int, column: Column, cell: str, expected: str) -> ValueError:
@@ -163,7 +166,7 @@ class CsvTable(Generic[RowT]):
             with open_checked(path, self.kind, self.largest_file) as file:
                 found = file.read(len(header))
         if found != header and header.startswith(found):
-            return Completed(self._frame(self._empty()), 0)
+            return Completed(to_frame(self.columns, self._empty()), 0)
         earlier = (header_line(self.names[:-count]) for count in range(1, self.later + 1))
         if not older and any(map(found.startswith, earlier)):
             raise ValueError(f"{str(path)!r} is of an older version: it is read, but not resumed")
@@ -196,7 +199,7 @@ class CsvTable(Generic[RowT]):
                     raise ValueError(f"more than {MOST_ROWS} rows")
                 if len(texts) > MOST_TEXTS:
                     raise ValueError(f"more than {MOST_TEXTS} different texts")
-            frame = self._frame(values)
+            frame = to_frame(self.columns, values)
             self.check(frame)
         return frame, ends
 
@@ -219,13 +222,6 @@ class CsvTable(Generic[RowT]):
             largest = _MOST_S if column.name.endswith("_s") else _MOST
             limits = self.limits.get(column.name, (0, largest))
             found.extend(parse_column(column, own, numbers, limits))
-
-    def _frame(self, values: list[Any]) -> DataFrame:
-        """Return values per column as a table; takes them apart, so that none is held twice."""
-        import pandas as pd
-
-        series = {column.name: to_series(column, values.pop(0)) for column in self.columns}
-        return pd.DataFrame(series, copy=False)
 
 
 class TableWriter(Generic[RowT]):

@@ -33,8 +33,7 @@ class RunningResults:
     """Times so far, per case and pass."""
 
     baseline: str
-    time_s: "dict[Case, array[float]]" = field(default_factory=dict)
-    """One value per pass so far, NaN if there is none."""
+    time_s: "dict[Case, array[float]]" = field(default_factory=dict)  # NaN: a pass without a time
 
     def add(self, pass_index: int, case: Case, outcome: Outcome) -> None:
         """Add one outcome; ceilings are left out, and so are all times of a case that fails."""
