@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
 
 from convsweep.backends.base import Backend
@@ -71,7 +72,7 @@ class Predictor:
     """Prediction of call times from smaller problems of the same backend in this run."""
 
     def __init__(self) -> None:
-        self._calls_s: dict[CaseFamily, list[tuple[Case, float]]] = defaultdict(list)
+        self._calls_s: dict[CaseFamily, dict[Case, float]] = defaultdict(dict)
         self._timed_out: set[CaseFamily] = set()
 
     def observe(self, case: Case, outcome: Outcome) -> None:
@@ -81,13 +82,14 @@ class Predictor:
         call_s = outcome.call_s if outcome.median_s is None else outcome.median_s
         fixed_s = _MOST_FIXED_S if case.threads == 1 else _MOST_WAIT_S
         if call_s is not None and call_s > fixed_s:
-            self._calls_s[family(case)].append((case, call_s - fixed_s))
+            known = self._calls_s[family(case)]
+            known[case] = min(call_s - fixed_s, known.get(case, inf))
 
     def min_call_s(self, case: Case) -> tuple[float, Case] | None:
         """Return seconds of a call at the best rate of a smaller problem, and that problem."""
         smaller = (
             (call_s * case.problem.macs / other.problem.macs, other)
-            for other, call_s in self._calls_s[family(case)]
+            for other, call_s in self._calls_s[family(case)].items()
             if other.problem.macs <= case.problem.macs
         )
         return min(smaller, key=lambda prediction: prediction[0], default=None)

@@ -265,7 +265,7 @@ class GroupQueue:
         """Record the cases that failed, or are predicted to. Returns the cases to measure."""
         cases = [case for case in group if (pass_index, case) not in self._known]
         for case in cases:
-            if case not in self._resolved and (
+            if not (case in self._resolved or case in self.monitor.results.time_s) and (
                 timeout := self._predictor.timeout(case, self._settings)
             ):
                 self._resolved[case] = timeout

@@ -4,7 +4,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -134,6 +134,20 @@ class WorkerPool:
         self.settings = settings
         self._launch, self._spent_s = launch, spent_s
         self._processes: dict[ProcessKey, WorkerProcess] = {}
+        self._starting: set[ProcessKey] = set()
+
+    @property
+    def keys(self) -> list[ProcessKey]:
+        """Keys of the processes that have started."""
+        return [*self._processes]
+
+    def start(self, keys: Iterable[ProcessKey]) -> None:
+        """Start processes without waiting for them."""
+        started = monotonic()
+        for key in keys:
+            self._processes[key] = self._launch(replace(self.settings, threads=key[0]))
+            self._starting.add(key)
+        self._add_time("start_s", monotonic() - started)
 
     def ask(
         self,
@@ -144,12 +158,13 @@ class WorkerPool:
     ) -> messages.Reply:
         """Return the reply of the process with that key, and add its time to the phase."""
         if key not in self._processes:
-            started = monotonic()
-            own = replace(self.settings, threads=key[0])
-            process = self._processes[key] = self._launch(own)
+            self.start([key])
+        process, started = self._processes[key], monotonic()
+        if key in self._starting:
+            self._starting.remove(key)
             process.ask(messages.Describe(), limit_s)
             self._add_time("start_s", monotonic() - started)
-        process, started = self._processes[key], monotonic()
+            started = monotonic()
         try:
             reply = process.ask(request, limit_s, on_slow_call)
         finally:
@@ -171,3 +186,4 @@ class WorkerPool:
         for process in self._processes.values():
             process.close()
         self._processes.clear()
+        self._starting.clear()
