@@ -44,6 +44,8 @@ class Fakes:
     slow: Collection[Case] = ()
     """Cases with slow first calls."""
     closed: int = 0
+    warmed_up_among: list[int] = field(default_factory=list)
+    """Number of processes that have not ended, at each warm-up."""
     measured: list[tuple[int, Case]] = field(default_factory=list)
 
     def launch(self, settings: Settings) -> "FakeProcess":
@@ -69,6 +71,7 @@ class FakeProcess:
                 self.cases = [*cases] if first else [*self.cases, *cases]
                 return SetupDone(None)
             case WarmUp():
+                self.fakes.warmed_up_among.append(len(self.fakes.started) - self.fakes.closed)
                 return 2
             case Finish(index):
                 return self.fakes.behave(self.cases[index])
@@ -86,6 +89,9 @@ class FakeProcess:
         if outcome.status == "timeout":
             raise WorkerTimeout
         return outcome
+
+    def release(self) -> None:
+        """Ends in `close`."""
 
     def close(self) -> None:
         self.fakes.closed += 1

@@ -109,6 +109,9 @@ class FakeProcess:
         self.scene.limits_s.append(limit_s)
         return self.scene.answer(request, case)
 
+    def release(self) -> None:
+        """Ends in `close`."""
+
     def close(self) -> None:
         self.scene.closed.add(self.number)
 

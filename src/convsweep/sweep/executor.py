@@ -56,10 +56,8 @@ class NodeWorkers:
         self._backends |= backends
         of_pass = replace(settings, seed=0, memory_limit_bytes=None)
         if self._scheduler is None or of_pass != self._pass:
-            pool = WorkerPool(settings, self._phases_s, self._launch)
-            if self._scheduler is not None:
-                pool.start(self._scheduler.pool.keys)  # while the others end
-                self.close()
+            before = self._scheduler.pool if self._scheduler else None
+            pool = WorkerPool(settings, self._phases_s, self._launch, before)
             self._pass = of_pass
             self._scheduler = Scheduler(pool, self._backends, self._first, self._on_slow_call)
         return self._scheduler

@@ -30,7 +30,7 @@ class Tuning:
     def add(self, case: Case, blocks: Sequence[Sequence[float]]) -> None:
         """Add the samples of one pass; of many passes the first ones."""
         if len(self._logs[case]) < TUNED_AFTER[-1]:
-            self._logs[case].append(np.log([np.mean(block) for block in blocks]))
+            self._logs[case].append(np.log([sum(block) / len(block) for block in blocks]))
 
     def blocks(self, baseline: str, fixed_s: float, timing_s: float, left_s: float) -> int | None:
         """Return the number of blocks; None if no speedup has two passes, or the last has no block.

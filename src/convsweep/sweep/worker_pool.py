@@ -61,7 +61,7 @@ class WorkerProcess:
         with forkserver.isolated_start():
             self._process.start()
         theirs.close()
-        self.pid, self._idle = self._process.pid, True
+        self.pid, self._idle, self._ended = self._process.pid, True, False
         _limit_stalls(self._connection)
 
     def ask(
@@ -95,12 +95,16 @@ class WorkerProcess:
         self.close()
         raise WorkerTimeout
 
+    def release(self) -> None:
+        """Let an idle process end by itself, which takes 15 ms; `close` has to follow."""
+        self._connection.close()
+
     def close(self) -> None:
         """End the process, which is killed if it computes; repeated calls do nothing."""
-        if self._connection.closed:
-            return
-        self._connection.close()
-        forkserver.end(self._process, idle=self._idle)
+        if not self._ended:
+            self._ended = True
+            self._connection.close()
+            forkserver.end(self._process, idle=self._idle)
 
 
 WorkerFactory = Callable[[Settings], WorkerProcess]
@@ -126,22 +130,32 @@ def process_setup(settings: Settings, launch: WorkerFactory = WorkerProcess) -> 
 
 
 class WorkerPool:
-    """Worker processes of one pass by key. Each starts on its first message."""
+    """Worker processes of one pass by key. Each starts on its first message.
+
+    Those of the pass `before` end while these start, and before any of these is warmed up.
+    """
 
     def __init__(
-        self, settings: Settings, spent_s: dict[str, float], launch: WorkerFactory = WorkerProcess
+        self,
+        settings: Settings,
+        spent_s: dict[str, float],
+        launch: WorkerFactory = WorkerProcess,
+        before: "WorkerPool | None" = None,
     ) -> None:
         self.settings = settings
-        self._launch, self._spent_s = launch, spent_s
+        self._launch, self._spent_s, self._before = launch, spent_s, before
         self._processes: dict[ProcessKey, WorkerProcess] = {}
         self._starting: set[ProcessKey] = set()
+        if before is not None:
+            before.release()
+            self._start(before.keys)
 
     @property
     def keys(self) -> list[ProcessKey]:
         """Keys of the processes that have started."""
         return [*self._processes]
 
-    def start(self, keys: Iterable[ProcessKey]) -> None:
+    def _start(self, keys: Iterable[ProcessKey]) -> None:
         """Start processes without waiting for them."""
         started = monotonic()
         for key in keys:
@@ -157,8 +171,10 @@ class WorkerPool:
         on_slow_call: Callable[[], None] | None = None,
     ) -> messages.Reply:
         """Return the reply of the process with that key, and add its time to the phase."""
+        if isinstance(request, messages.WarmUp):
+            self._close_before()
         if key not in self._processes:
-            self.start([key])
+            self._start([key])
         process, started = self._processes[key], monotonic()
         if key in self._starting:
             self._starting.remove(key)
@@ -181,8 +197,19 @@ class WorkerPool:
     def _add_time(self, phase: str, seconds: float) -> None:
         self._spent_s[phase] = self._spent_s.get(phase, 0.0) + seconds
 
+    def release(self) -> None:
+        """Let all processes end; they must be idle."""
+        for process in self._processes.values():
+            process.release()
+
+    def _close_before(self) -> None:
+        if self._before is not None:
+            self._before.close()
+            self._before = None
+
     def close(self) -> None:
         """End all processes at once."""
+        self._close_before()
         for process in self._processes.values():
             process.close()
         self._processes.clear()

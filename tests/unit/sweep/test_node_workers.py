@@ -23,6 +23,7 @@ def test_a_pass_has_one_process_and_the_next_one_another() -> None:
             assert set(outcomes) == set(group)
     assert [settings.pass_index for settings in fakes.started] == [0, 1, 0]
     assert fakes.closed == 2
+    assert {*fakes.warmed_up_among} == {1}
     workers.close()
     workers.close()
     assert fakes.closed == 3
