@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from convsweep.system import forkserver
 from tests.support.typed_commands import typing_into
 
 
@@ -22,6 +23,7 @@ def test_an_interrupt_names_the_folder_of_the_run(
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(forkserver, "start", lambda: None)
     monkeypatch.setattr("convsweep.sweep.session.run_sweep", lambda *_, **more: None)
     monkeypatch.setattr(f"convsweep.{moment}", interrupting)
     result = typing_into(capsys, monkeypatch)("run", "--grid", "smoke", "--out", "new run")
