@@ -115,9 +115,8 @@ def _check_options(
 
     shapes = [read_shape(text) for text in inputs]
     own = {"backends": (BASELINE, *chosen["backends"]), "passes": 1}
-    request = read_request(
-        Options(**{**chosen, **own})
-    )  # on any grid; the layers are not known yet
+    # On the default grid, since the layers are not known yet.
+    request = read_request(Options(**{**chosen, **own}))
     if not resume:
         require_start(request)
     run_folder(out, resume, request.name)

@@ -12,7 +12,7 @@ class Settings:
     threads: int = 1
     seed: int = 0
     pass_index: int = 0
-    is_last_pass: bool = False
+    is_last_pass: bool = False  # then nothing is kept for later ones
     peak_memory: bool = True  # whether this pass measures the peak memory of each case
     trace: bool = True  # whether the first pass finds what each case runs
     case_timeout_s: float = 10.0

@@ -225,7 +225,7 @@ class GroupQueue:
                     self._settings,
                     seed=self._rng.randrange(2**32),
                     pass_index=pass_index,
-                    is_last_pass=pass_index == self._request.passes - 1,
+                    is_last_pass=pass_index == request.passes - 1,
                     # Measuring it makes the next problem slower; in a batch there is none.
                     peak_memory=request.peak_memory and pass_index == min(1, request.passes - 1),
                 )
