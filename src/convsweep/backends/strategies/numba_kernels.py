@@ -1,7 +1,7 @@
 """Own CPU kernels, compiled by Numba at the first call."""
 
 import math
-from functools import partial
+from typing import Any
 
 from convsweep.backends.base import Backend, factored_sum_bound, imported_late, matrix_unsupported
 from convsweep.backends.blocks import fusing_relu
@@ -50,50 +50,49 @@ def winograd_unsupported(problem: ConvProblem) -> str | None:
     return None
 
 
-_kernel_backend = partial(
-    Backend,
-    device_types=("cpu",),
-    dtypes=("float32",),
-    family="kernels",
-    modules=("numba",),
-    extra="numba",
-    compile_s=120.0,
-)
+def _kernel_backend(name: str, kernel: str, **more: Any) -> Backend:
+    """Return the backend of a module with a kernel; `more` are further fields."""
+    prepare = imported_late(f"kernels.{kernel}", "prepare")
+    fields: dict[str, Any] = {"prepare_block": fusing_relu(prepare), **more}
+    return Backend(
+        name,
+        prepare,
+        device_types=("cpu",),
+        dtypes=("float32",),
+        family="kernels",
+        modules=("numba",),
+        extra="numba",
+        compile_s=120.0,
+        **fields,
+    )
 
-_depthwise = imported_late("kernels.depthwise", "prepare")
-_direct = imported_late("kernels.direct", "prepare")
-_pointwise = imported_late("kernels.pointwise", "prepare")
-_winograd = imported_late("kernels.winograd", "prepare")
 
 BACKENDS = (
     _kernel_backend(
-        name="depthwise_numba",
-        prepare=_depthwise,
-        prepare_block=fusing_relu(_depthwise),
+        "depthwise_numba",
+        "depthwise",
         unsupported=depthwise_unsupported,
         own_padding_end=True,
         source="own kernel; after Zhang, Lo & Lu (2020), High Performance Depthwise and Pointwise "
         "Convolutions on Mobile Devices",
     ),
     _kernel_backend(
-        name="direct_numba",
-        prepare=_direct,
-        prepare_block=fusing_relu(_direct),
+        "direct_numba",
+        "direct",
         unsupported=direct_unsupported,
         source="Anderson et al. 2017, Low-memory GEMM-based convolution algorithms for deep neural "
         "networks; Georganas et al. 2018, Anatomy of High-Performance Deep Learning Convolutions",
     ),
     _kernel_backend(
-        name="pointwise_numba",
-        prepare=_pointwise,
-        prepare_block=fusing_relu(_pointwise),
+        "pointwise_numba",
+        "pointwise",
         unsupported=matrix_unsupported,
         source="Lin, Chen & Yan 2013, Network In Network; Goto & van de Geijn 2008, Anatomy of "
         "High-Performance Matrix Multiplication",
     ),
     _kernel_backend(
-        name="separable_numba",
-        prepare=imported_late("kernels.separable", "prepare"),
+        "separable_numba",
+        "separable",
         prepare_block=imported_late("kernels.separable", "prepare_block"),
         unsupported=separable_unsupported,
         macs=separable_macs,
@@ -104,9 +103,8 @@ BACKENDS = (
         needs_factors=True,
     ),
     _kernel_backend(
-        name="winograd_numba",
-        prepare=_winograd,
-        prepare_block=fusing_relu(_winograd),
+        "winograd_numba",
+        "winograd",
         unsupported=winograd_unsupported,
         macs=winograd_tiles.macs,
         min_bytes=winograd_tiles.min_bytes,
