@@ -17,6 +17,8 @@ import pandas as pd
 
 from bench.harness.estimators import ESTIMATORS
 from bench.harness.interval_methods import METHODS, Array, Interval
+from bench.harness.simulated_drift import DRIFTS, RUNS, drifts
+from bench.harness.simulated_drift import METHODS as METHODS_OF_DRIFT
 from bench.harness.simulated_passes import (
     BURSTS,
     SCENARIOS,
@@ -109,6 +111,9 @@ def simulate(echo: Callable[[str], None] = lambda line: None) -> pd.DataFrame:
     for scenario in (*SCENARIOS, BURSTS):
         echo(f"estimators: {scenario.name}")
         rows += estimators(scenario, ESTIMATOR_PASSES)
+    for between in DRIFTS:
+        echo(f"drift: {between}")
+        rows += [row for runs in RUNS for row in drifts(between, runs)]
     for effects in TRUE_SPEEDUPS:
         echo(f"verdicts: {effects}")
         for deviation in DEVIATIONS:
@@ -124,12 +129,15 @@ VALID_METHODS = (OURS, "mean", "signed rank")
 
 def tables(results: pd.DataFrame) -> dict[str, Table]:
     """Return the tables of docs/statistics.md by name, in percent."""
-    studies = ("intervals", "estimators", "verdicts", "looks")
-    tried, estimated, judged, looked = (results[results["study"] == study] for study in studies)
+    studies = ("intervals", "estimators", "drift", "verdicts", "looks")
+    tried, estimated, drifted, judged, looked = (
+        results[results["study"] == study] for study in studies
+    )
     speedups, times = (tried[tried["subject"] == subject] for subject in ("speedup", "time"))
     worst = speedups.groupby(["method", "passes"], sort=False)[["coverage", "noisy"]].min()
     shared = speedups[(speedups["scenario"] == "shared") & speedups["method"].isin(VALID_METHODS)]
     ours, by_method = judged["estimator"] == OURS, judged["method"] == "Benjamini-Hochberg"
+    drifted = drifted.pivot(index=["scenario", "passes"], columns="method", values="coverage")
     half = judged[by_method & judged["scenario"].str.startswith("half 5 %")]
     seeking = half.assign(estimator=half["scenario"] + ": " + half["estimator"])
     return {
@@ -139,6 +147,7 @@ def tables(results: pd.DataFrame) -> dict[str, Table]:
         "widths": _pivot(shared, "method", "passes", "width", "moves"),
         "estimators": _pivot(estimated, "method", "scenario", "change", "moves"),
         "biases": _pivot(estimated, "method", "scenario", "bias", "coverage"),
+        "drift": _pivot(drifted.reset_index(), "scenario", "passes", *METHODS_OF_DRIFT),
         "corrections": _pivot(
             judged[ours & (judged["passes"] == 8)], "scenario", "method", "false_alarms", "found"
         ),

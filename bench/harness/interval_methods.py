@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
+from scipy import stats
 
+from convsweep.analysis import estimates
 from convsweep.analysis.estimates import CONFIDENCE, Estimate, bounds, estimate
 
 Array = NDArray[np.float64]
@@ -90,17 +91,8 @@ def moderate(found: Estimate) -> Estimate:
     if found.mean.size < 2:
         return found
     passes = found.degrees + 1
-    variance = found.standard_error**2 * passes
-    degrees = float(found.degrees.flat[0])
-    logs = np.log(variance) - special.digamma(degrees / 2) + np.log(degrees / 2)
-    excess = logs.var(ddof=1) - special.polygamma(1, degrees / 2)
-    if excess <= 0:
-        prior, common = 1e6, float(np.exp(logs.mean()))
-    else:
-        prior = 2 * float(optimize.brentq(lambda x: special.polygamma(1, x) - excess, 1e-3, 1e7))
-        common = float(np.exp(logs.mean() + special.digamma(prior / 2) - np.log(prior / 2)))
-    shrunk = (prior * common + degrees * variance) / (prior + degrees)
-    return Estimate(found.mean, np.sqrt(shrunk / passes), found.degrees + prior)
+    variances, degrees = estimates.moderated(found.standard_error**2 * passes, found.degrees)
+    return Estimate(found.mean, np.sqrt(variances / passes), degrees)
 
 
 def moderated(logs: Array) -> Interval:

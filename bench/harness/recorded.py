@@ -219,7 +219,7 @@ def _widened(found: Estimate) -> Estimate:
     for run in range(found.mean.shape[1]):
         others = (np.delete(part, run, axis=1).T for part in found[:2])
         own = Estimate(*(part[:, run] for part in found))
-        columns.append(difference(own, estimate_drift(*others).error))
+        columns.append(difference(own, estimate_drift(*others).of_comparisons))
     return Estimate(*np.moveaxis(np.array(columns), 0, -1))
 
 

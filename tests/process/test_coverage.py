@@ -17,6 +17,7 @@ from bench.harness.interval_methods import (
     sign_test,
     signed_rank,
 )
+from bench.harness.simulated_drift import DRIFTS, drifts
 from bench.harness.simulated_passes import BURSTS, SAMPLES, SCENARIOS, Scenario, draw, draw_blocks
 from convsweep.report.tables import markdown
 
@@ -47,6 +48,14 @@ def test_verdicts_are_hardly_ever_false_and_find_five_percent(effects: str, devi
         assert row["wrong"] <= 0.01
         if deviation == "1-2 %" and passes >= 8:
             assert not row["found"] < 0.9
+
+
+@pytest.mark.parametrize("scenario", DRIFTS)
+def test_intervals_with_the_drift_of_each_comparison_are_true(scenario: str) -> None:
+    rows = [row for row in drifts(scenario, 8, trials=200) if row["scenario"] == scenario]
+    within, _, of_each = (row["coverage"] for row in rows)
+    assert within < 0.8 or scenario == "none"
+    assert 0.93 <= of_each <= 0.99
 
 
 @pytest.mark.parametrize("effects", ["all the same", "half twice as fast"])
@@ -131,11 +140,12 @@ def test_every_study_has_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
         ("intervals", {"trials": 200}),
         ("estimators", {"trials": 200}),
         ("corrections", {"runs": 2}),
+        ("drifts", {"trials": 20}),
     ):
         whole = getattr(coverage, name)
         monkeypatch.setattr(coverage, name, lambda *a, whole=whole, few=few: whole(*a, **few))
     monkeypatch.setattr(coverage, "looks", lambda *a: verdict_errors.looks(*a, runs=2))
     found = coverage.simulate()
-    assert set(found["study"]) == {"intervals", "estimators", "verdicts", "looks"}
+    assert set(found["study"]) == {"intervals", "estimators", "drift", "verdicts", "looks"}
     pages = [markdown(table) for table in coverage.tables(found).values()]
     assert all(page.count("\n") >= 3 and "nan" not in page for page in pages)

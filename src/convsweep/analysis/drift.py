@@ -9,7 +9,7 @@ from pandas import DataFrame
 from scipy.special import chdtri
 
 from convsweep.analysis.cases import are_variants, read_cases, split
-from convsweep.analysis.estimates import CONFIDENCE, Array, Estimate, Interval, estimate
+from convsweep.analysis.estimates import CONFIDENCE, Array, Estimate, Interval, estimate, moderated
 from convsweep.results.schema import CASE_COLUMNS
 
 _LEAST_RUNS = 3
@@ -18,9 +18,20 @@ _LEAST_RUNS = 3
 class Drift(NamedTuple):
     """Part of a speedup that a run has on its own, estimated from repeated runs."""
 
-    deviation: Interval  # standard deviation of the log speedup
-    error: Estimate  # to be subtracted from an estimate of one run, which widens its interval
+    deviation: Interval  # standard deviation of the log speedup, over all comparisons
+    error: Estimate
+    """To be subtracted from an estimate of one run, which widens its interval."""
+    of_comparisons: Estimate  # the same for each comparison, which drift differently
     runs: Collection[str] = ()  # names of the runs that it is estimated from
+    cases: DataFrame = DataFrame()  # those of the comparisons
+
+    def errors(self, cases: DataFrame) -> Estimate:
+        """Return the part of each case, a row of `cases`; that of all where the runs lack it."""
+        keys = [*CASE_COLUMNS]
+        places = cases[keys].merge(self.cases.reset_index(), how="left", on=keys)["index"]
+        known, places = places.notna().to_numpy(), places.fillna(0).astype("int64")
+        found = zip(self.error, self.of_comparisons, strict=True)
+        return Estimate(*(np.where(known, own[places], common) for common, own in found))
 
 
 def measure_drift(runs: Mapping[str, DataFrame], baseline: str) -> Drift | None:
@@ -36,26 +47,38 @@ def measure_drift(runs: Mapping[str, DataFrame], baseline: str) -> Drift | None:
         return None
     table = found.pivot(index="run", columns="case", values=["log", "error"])
     drift = estimate_drift(table["log"].to_numpy(), table["error"].to_numpy())
-    return drift._replace(runs={*found["run"]})
+    cases = found.drop_duplicates("case").sort_values("case", ignore_index=True)
+    return drift._replace(runs={*found["run"]}, cases=cases[[*CASE_COLUMNS]])
 
 
 def estimate_drift(logs: Array, errors: Array) -> Drift:
     """Return the drift of log speedups with standard errors, (runs, comparisons); three runs.
 
-    The variance between runs less the mean squared standard error of a run, over all comparisons.
-    NaN is a missing comparison.
+    The variance between runs less the mean squared standard error of a run: over all comparisons,
+    and of each, for which the variance between runs is shrunk towards that of the others. NaN is a
+    missing comparison.
     """
     deviations = np.nan_to_num(logs - np.nanmean(logs, axis=0))
-    counts = (~np.isnan(logs)).sum(axis=0)
-    between = float((deviations**2).sum() / (counts - 1).sum())
-    within = float(np.average(np.nanmean(errors**2, axis=0), weights=counts - 1))
+    counts = (~np.isnan(logs)).sum(axis=0) - 1.0
+    sums, squares = (deviations**2).sum(axis=0), np.nanmean(errors**2, axis=0)
+    between, within = sums.sum() / counts.sum(), np.average(squares, weights=counts)
     degrees = _degrees(deviations)
     tails = chdtri(degrees, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) / degrees
     ends = np.sqrt(np.maximum(between / np.append(1.0, tails) - within, 0))
+    own, own_degrees = moderated(sums / counts, counts)
+    return Drift(
+        Interval(*map(float, ends)),
+        _excess(np.asarray(between), within, np.asarray(degrees)),
+        _excess(own, squares, np.minimum(own_degrees, degrees)),
+    )
+
+
+def _excess(variances: Array, known: Array, degrees: Array) -> Estimate:
+    """Return zero with the error by which variances exceed the `known` part of them."""
+    more = np.maximum(variances - known, 0)
     # Those of the difference (Satterthwaite 1946); the passes have many.
-    left = max(1.0, degrees * (ends[0] ** 2 / between) ** 2) if between else 1.0
-    error = Estimate(np.array(0.0), np.array(ends[0]), np.array(left))
-    return Drift(Interval(*map(float, ends)), error)
+    share = np.divide(more, variances, out=np.zeros_like(more), where=variances > 0)
+    return Estimate(np.zeros_like(more), np.sqrt(more), np.maximum(degrees * share**2, 1.0))
 
 
 def _degrees(logs: Array) -> float:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 
 from convsweep.analysis.cases import read_cases
+from convsweep.analysis.drift import Drift
 from convsweep.analysis.estimates import Array, Estimate, Interval, bounds, difference, estimate
 from convsweep.analysis.roofline import attainable
 from convsweep.analysis.settings import SETTING_SPEEDUP, pair_settings
@@ -39,7 +40,7 @@ def summarize(
     measurements: DataFrame,
     baseline: str = BASELINE,
     margin: float = MARGIN,
-    drift: Estimate | None = None,
+    drift: Drift | None = None,
 ) -> DataFrame:
     """Return one row per case: its time over the passes and its speedup over `baseline`.
 
@@ -56,7 +57,7 @@ def summarize(
     summary[rates.columns] = rates
     summary["baseline"] = baseline
     speedups = estimate(np.where(cases.is_baseline[:, np.newaxis], np.nan, cases.log_speedup))
-    speedups = difference(speedups, drift)
+    speedups = difference(speedups, drift and drift.errors(summary))
     summary[[*SPEEDUP]] = bounds(speedups).T
     summary["verdict"] = stored_verdicts(speedups, margin)
     timed = cases.is_baseline & (summary["passes"] > 0)

@@ -83,7 +83,7 @@ def write_report(
         measurements, left_out = filter_by_error(measurements, max_error)
     request = folder.request
     further, drift = _read_others(folder, others)
-    summary = summarize(measurements, request.baseline, request.margin, drift and drift.error)
+    summary = summarize(measurements, request.baseline, request.margin, drift)
     run = read_run(measurements, summary, request.cases, request.other_shards_cases)
     run = run._replace(drift=drift)
     _require_a_time(run, folder)

@@ -46,12 +46,28 @@ def test_intervals_with_the_drift_contain_the_true_speedup(rows: DataFrame) -> N
         drift = measure_drift(by_name(repeated), "torch_conv")
         assert drift is not None
         assert drift.deviation.low <= drift.deviation.value <= drift.deviation.high
-        for found, error in zip(covered, (None, drift.error), strict=True):
-            cases = summarize(repeated[0], drift=error).query("backend == 'im2col'")
+        for found, known in zip(covered, (None, drift), strict=True):
+            cases = summarize(repeated[0], drift=known).query("backend == 'im2col'")
             found += [*(cases["speedup_ci_low"] <= 1) & (cases["speedup_ci_high"] >= 1)]
     without, with_drift = map(np.mean, covered)
     assert without < 0.8
     assert with_drift > 0.9
+
+
+def test_each_comparison_has_its_own_drift_and_others_that_of_all(rows: DataFrame) -> None:
+    known = rows["problem"] != PROBLEMS[0].label
+    drifts = rows["problem"].eq(PROBLEMS[1].label) & (rows["backend"] != "torch_conv")
+    level = np.random.default_rng(3).normal(0, 0.2, 8)
+    runs = [
+        rows.assign(median_s=times(rows, i, 0.01) * np.exp(level[i] * drifts)) for i in range(8)
+    ]
+    drift = measure_drift(by_name([run[known] for run in runs]), "torch_conv")
+    assert drift is not None
+    cases = summarize(rows).query("backend == 'im2col'")
+    errors = dict(zip(cases["problem"], drift.errors(cases).standard_error, strict=True))
+    missing, much, *little = (errors[problem.label] for problem in PROBLEMS)
+    assert missing == drift.error.standard_error
+    assert much > 0.1 > 0.03 > max(little)
 
 
 def test_runs_without_drift_keep_their_intervals(rows: DataFrame) -> None:
@@ -60,7 +76,7 @@ def test_runs_without_drift_keep_their_intervals(rows: DataFrame) -> None:
     assert drift is not None
     assert drift.deviation.value == 0
     columns = ["speedup", "speedup_ci_low", "speedup_ci_high"]
-    before, after = summarize(run)[columns], summarize(run, drift=drift.error)[columns]
+    before, after = summarize(run)[columns], summarize(run, drift=drift)[columns]
     assert np.allclose(before, after, equal_nan=True)
 
 
