@@ -39,9 +39,11 @@ class Tuning:
         variance within passes of a single block is the usual share.
         """
         of_passes, within, shares = [], [], []
-        for case, own in self._logs.items():
-            base = self._logs.get(case.on(baseline), [])
-            if case.backend == baseline or not len(own) == len(base) > 1:
+        done = max(map(len, self._logs.values()), default=0)
+        # A case that has ended needs no more blocks, however much it varies.
+        measured = {case: own for case, own in self._logs.items() if len(own) == done > 1}
+        for case, own in measured.items():
+            if case.backend == baseline or not (base := measured.get(case.on(baseline))):
                 continue
             ratios = [y[: len(x)] - x[: len(y)] for x, y in zip(own, base, strict=True)]
             of_passes.append(np.var([ratio.mean() for ratio in ratios], ddof=1))
@@ -51,9 +53,8 @@ class Tuning:
             return None
         total, share = float(np.mean(of_passes)), float(np.mean(shares))
         w = float(np.mean(within)) if within else total / (share + 1 / _USUAL_RATIO)
-        done = max(map(len, self._logs.values()))
         b = (w / _USUAL_RATIO + (done - 1) * max(0.0, total - w * share)) / done
-        block_s = timing_s / max(len(logs[-1]) for logs in self._logs.values())
+        block_s = timing_s / max(len(own[-1]) for own in measured.values())
         tuned_s = (done - TUNED_AFTER[0]) * (fixed_s + timing_s) + left_s
 
         def half_width(blocks: int) -> float:

@@ -1,20 +1,29 @@
 """Blocks per pass that a run with a budget chooses for itself."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from convsweep import ConvProblem
-from convsweep.problems.case import cross
+from convsweep.problems.case import Case, cross
 from convsweep.problems.workloads import Layer
 from convsweep.sweep.tuning import TUNED_AFTER, Tuning
 
 CASES = cross([Layer(ConvProblem(c, c, (8, 8), 3)) for c in range(1, 41)], ("torch_conv", "other"))
 
 
-def tuning(within: float, between: float, blocks: int = 2, passes: int = TUNED_AFTER[0]) -> Tuning:
-    """Passes of all cases, with standard deviations of the logarithms of times."""
-    rng, found = np.random.default_rng(5), Tuning()
-    for case in CASES:
+def tuning(
+    within: float,
+    between: float,
+    blocks: int = 2,
+    passes: int = TUNED_AFTER[0],
+    cases: Sequence[Case] = CASES,
+    known: Tuning | None = None,
+) -> Tuning:
+    """Passes of the cases, with standard deviations of the logarithms of times."""
+    rng, found = np.random.default_rng(5), known or Tuning()
+    for case in cases:
         for _ in range(passes):
             level = rng.normal(0, between)
             found.add(case, [[1e-3 * np.exp(level + rng.normal(0, within))] for _ in range(blocks)])
@@ -51,6 +60,13 @@ def test_a_short_budget_keeps_enough_passes() -> None:
 def test_an_interval_narrower_than_the_drift_between_runs_takes_more_blocks() -> None:
     narrow, wide = (chosen(tuning(0.1 * s, 0.05 * s), left_s=600.0) or 0 for s in (0.1, 1.0))
     assert narrow > wide
+
+
+def test_cases_that_have_ended_do_not_count() -> None:
+    half = len(CASES) // 2
+    found = chosen(tuning(0.02, 0.01, passes=8, cases=CASES[:half]))
+    ended = tuning(0.5, 0.5, blocks=4, cases=CASES[half:])
+    assert chosen(tuning(0.02, 0.01, passes=8, cases=CASES[:half], known=ended)) == found
 
 
 def test_more_passes_show_that_passes_differ_less() -> None:
