@@ -60,7 +60,7 @@ BOTH = ("--threads 0", "--backend nosuch", "--budget soon", "--input 1,x", "--ou
     "words",
     [*(f"{name} {option}" for name in ("advise", "optimize") for option in BOTH),
      "advise --budget 2s", "advise --dtype int8", "advise --direction up", "advise --resume",
-     "advise --memory-format nchw", "optimize --max-error 0"],
+     "advise --memory-format nchw", "advise --device tpu", "optimize --max-error 0"],
 )  # fmt: skip
 def test_a_wrong_option_is_refused_before_a_heavy_import(words: str) -> None:
     command, *options = words.split()

@@ -7,10 +7,12 @@ that a package registers (`vulkan`).
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from importlib import import_module
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from time import perf_counter_ns
 from types import ModuleType
@@ -30,6 +32,8 @@ _MIN_CACHE_BYTES = 2**25  # also if the size is unknown
 
 _PROFILED = ("cuda", "xpu")
 _REGISTERED_BY = {"vulkan": "torchvulkan"}  # device type: package whose import registers it
+_TYPES = ("cuda", "hip", "hpu", "maia", "mps", "mtia", "privateuseone", "xla", "xpu")
+"""Torch's own device types; the import of torch adds those of the entry points `torch.backends`."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,14 @@ def find_device(name: str) -> Device:
     """
     if name == "cpu":
         return _cpu()
+    kind, _, index = name.partition(":")
+    known = ("cpu", *_TYPES, *_REGISTERED_BY)
+    if not (kind in known or "torch" in sys.modules or entry_points(group="torch.backends")):
+        raise ValueError(f"device {name!r} is unknown to PyTorch, which has {', '.join(known)}")
     import torch
 
     if name not in (names := device_names()):
         raise ValueError(f"device {name!r} is not on this machine, which has {', '.join(names)}")
-    kind, _, index = name.partition(":")
     device = torch.device(kind, int(index or 0))
     torch.accelerator.set_device_index(device)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -119,6 +120,22 @@ def test_the_cpu_is_always_there() -> None:
 def test_a_device_that_is_not_there_is_named_with_those_that_are() -> None:
     with pytest.raises(ValueError, match=r"'tpu' .* cpu"):
         find_device("tpu")
+
+
+@pytest.mark.parametrize("name", ["cuda:1", "mps", "xpu", "vulkan", "npu", ""])
+def test_a_device_is_refused_before_torch_is_imported_only_if_torch_cannot_have_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(devices, "device_names", lambda: [*filter(asked.append, [name]), "cpu"])
+    monkeypatch.setattr(devices, "entry_points", lambda group: [])
+    monkeypatch.setattr(devices, "sys", SimpleNamespace(modules={}))
+    with pytest.raises(ValueError, match=repr(name)):
+        find_device(name)
+    assert bool(asked) == (name not in ("npu", ""))
+    monkeypatch.setattr(devices, "entry_points", lambda group: [group])
+    with pytest.raises(ValueError, match="not on this machine"):
+        find_device(name)
 
 
 def test_full_precision_turns_tf32_off_everywhere() -> None:
