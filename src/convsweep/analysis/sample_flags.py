@@ -57,8 +57,8 @@ def flags(
 def _drifts(samples: NDArray[np.float64]) -> bool:
     """Check for a rank correlation with time and a change from the first to the last third."""
     third = len(samples) // 3
-    first, last = _median(samples[:third]), _median(samples[-third:])
-    if abs(last - first) < _MIN_CHANGE * _median(samples):
+    first, last = median(np.sort(samples[:third])), median(np.sort(samples[-third:]))
+    if abs(last - first) < _MIN_CHANGE * median(np.sort(samples)):
         return False
     return abs(_correlation(np.arange(float(len(samples))), _ranks(samples))) > _SIGNIFICANT
 
@@ -73,9 +73,9 @@ def _autocorrelated(blocks: Sequence[Sequence[float]]) -> bool:
     return len(before) >= _MIN_SAMPLES and _correlation(before, after) > _SIGNIFICANT
 
 
-def _median(values: NDArray[np.float64]) -> float:
-    """Return what `np.median` does, in a fifth of its time."""
-    ordered, half = np.sort(values), len(values) // 2
+def median(ordered: NDArray[np.float64]) -> float:
+    """Return the median of sorted values, in a fifth of the time of `np.median`."""
+    half = len(ordered) // 2
     return float(ordered[half] + ordered[~half]) / 2
 
 
@@ -101,7 +101,8 @@ def _bimodal(samples: NDArray[np.float64]) -> bool:
     if not len(gaps):
         return False
     split = int(gaps.argmax()) + least
-    low, high = _median(ordered[:split]), _median(ordered[split:])
-    within = max(_median(np.abs(ordered[:split] - low)), _median(np.abs(ordered[split:] - high)))
+    parts = ordered[:split], ordered[split:]
+    low, high = map(median, parts)
+    within = max(median(np.sort(np.abs(part - median(part)))) for part in parts)
     wide = gaps.max() > max(4 * within, 0.5 * (high - low))
-    return bool(wide and high - low > _MIN_CHANGE * _median(ordered))
+    return bool(wide and high - low > _MIN_CHANGE * median(ordered))

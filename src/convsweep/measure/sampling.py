@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from convsweep.analysis.sample_flags import median
 from convsweep.system.devices import Clock
 
 Call = Callable[[], object]
@@ -165,6 +166,7 @@ def quantiles(samples: Sequence[float]) -> Quantiles:
     """Return the quantiles of a pass's samples."""
     ordered = np.sort(samples)
     places = np.linspace(0, 1, len(ordered))
-    p05, median, p95 = np.interp([0.05, 0.5, 0.95], places, ordered)  # as np.quantile, but quick
-    deviation = np.interp(0.5, places, np.sort(np.abs(ordered - median)))
-    return Quantiles(*map(float, (ordered[0], p05, median, p95, deviation)))
+    p05, p95 = np.interp([0.05, 0.95], places, ordered)  # as np.quantile, but quick
+    median_s = median(ordered)
+    mad_s = median(np.sort(np.abs(ordered - median_s)))
+    return Quantiles(float(ordered[0]), float(p05), median_s, float(p95), mad_s)
