@@ -256,7 +256,13 @@ def _validity(run: Run) -> str:
             "which takes two repetitions."
         )
     deviation, low, high = map(formatting.percent, run.drift.deviation)
+    compared = run.cases[run.cases["speedup"].notna() & (run.cases["backend"] != run.baseline)]
+    errors, most = run.drift.errors(compared).standard_error, ""
+    if errors.any():
+        case = compared.iloc[int(errors.argmax())]
+        size = formatting.percent(errors.max())
+        most = f", that of {case['backend']} on {case['label']} most ({size})"
     return (
         f"Speedups over {run.baseline} drift by {deviation} between {len(run.drift.runs)} runs "
-        f"(95 % confidence: {low} to {high}), which their intervals and verdicts contain."
+        f"(95 % confidence: {low} to {high}){most}. Intervals and verdicts contain that."
     )
