@@ -54,6 +54,8 @@ class NetworkTimes:
     instrumented_s: float  # the pass or step while its parts are timed, which makes it longer
     calls: int  # number of times that it was timed each way, in turns
     parts: Sequence[TimedModule]
+    warm_up_s: float = 0.0  # seconds of all calls before timing
+    timing_s: float = 0.0  # seconds of all timed calls
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,11 @@ def time_network(request: TimeNetwork) -> NetworkTimes:
     with user_code(shown=False):  # it may print at every call
         step = _prepared(request)
         with eager(), torch.set_grad_enabled(step.update is not None):
+            started = perf_counter()
             _rounds(request.round_s / 3, lambda: clock(step.run))
+            warmed_up = perf_counter()
             both = _rounds(2 * request.round_s, lambda: (clock(step.run), timer.time_parts(step)))
+            ended = perf_counter()
             if step.update is not None and not step.forward().isfinite():
                 raise ValueError("the loss is not finite after some training steps")
     # A pass counts with all its parts or with none, so that the parts add up to the whole.
@@ -71,6 +74,8 @@ def time_network(request: TimeNetwork) -> NetworkTimes:
         float(instrumented_s[fast].mean()),
         len(whole_s),
         timer.parts(fast),
+        warmed_up - started,
+        ended - warmed_up,
     )
 
 

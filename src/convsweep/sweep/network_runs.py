@@ -14,6 +14,7 @@ from convsweep.problems.problem import ConvProblem, Size
 from convsweep.problems.workloads import IMAGE, NETWORKS
 from convsweep.results.csv_table import TableWriter
 from convsweep.results.networks import INSTRUMENTED, WHOLE, NetworkRow
+from convsweep.sweep.run_writer import add_seconds
 from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerFactory, WorkerTimeout
 
 MAX_PASSES = 10  # passes that time networks
@@ -174,11 +175,11 @@ class NetworkRunner:
         self._last_pass = {_key(row): row.pass_index for row in known}
         self._failed = {_key(row) for row in known if row.status != "ok"}
         self._started = monotonic()
-        self.spent_s = 0.0  # seconds of all networks in this session
+        self.phases_s: dict[str, float] = {}  # seconds of all networks in this session
 
     def due(self, pass_index: int) -> list[Network]:
         """Return the networks to time before this pass; one that failed is not tried again."""
-        share = self.spent_s / max(monotonic() - self._started, 1e-9)
+        share = sum(self.phases_s.values()) / max(monotonic() - self._started, 1e-9)
         is_short = pass_index < MAX_PASSES and share <= self._max_share
         return [
             network
@@ -195,9 +196,13 @@ class NetworkRunner:
         assert self._file is not None
         layers = self._layers[network.name]
         self._file.append(*rows_of(self._run, network, pass_index, result, layers))
-        self.spent_s += spent_s
+        phases_s = {"networks_s": spent_s}
         if isinstance(result, Outcome):
             self._failed.add(network.key)
+        else:
+            phases_s |= {"warm_up_s": result.warm_up_s, "timing_s": result.timing_s}
+            phases_s["networks_s"] -= result.warm_up_s + result.timing_s
+        self.phases_s = add_seconds(self.phases_s, phases_s)
 
 
 def _key(row: NetworkRow) -> NetworkKey:

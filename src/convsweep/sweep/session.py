@@ -189,7 +189,7 @@ def _time_spent(queues: Sequence[GroupQueue], wall_s: float) -> dict[str, float]
     """Return the seconds of all nodes together per phase, and the wall-clock time."""
     phases_s: dict[str, float] = {}
     for queue in queues:
-        phases_s = add_seconds(phases_s, queue.phases_s | {"networks_s": queue.networks.spent_s})
+        phases_s = add_seconds(phases_s, add_seconds(queue.phases_s, queue.networks.phases_s))
     nodes = sum(max(1, len(queue.environment.nodes)) for queue in queues)
     other_s = max(0.0, nodes * wall_s - sum(phases_s.values()))  # nodes have clocks of their own
     return {**phases_s, "other_s": other_s, "wall_s": wall_s}

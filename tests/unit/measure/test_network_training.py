@@ -68,6 +68,8 @@ def test_every_call_with_a_gradient_has_a_backward_part(monkeypatch: pytest.Monk
         assert counts[kind, None] == counts[BACKWARD + kind, None] == 1
     assert counts["optimizer", None] == 1
     assert sum(part.total_s for part in found.parts) <= found.instrumented_s
+    assert 0 < found.instrumented_s <= found.timing_s
+    assert found.warm_up_s > 0
 
 
 def without_time(work: Callable[[], object]) -> float:

@@ -75,13 +75,13 @@ class Run:
         completed = NETWORKS_TABLE.load_completed(run_dir) if resume else None
         recorded = NETWORKS_TABLE.rows_of(completed.rows) if completed else []
         self._file, self._launch = NETWORKS_TABLE.open(run_dir, completed), launch
-        self._runner = NetworkRunner(self._file, recorded, networks or [NETWORK], LAYERS, RUN)
+        self.runner = NetworkRunner(self._file, recorded, networks or [NETWORK], LAYERS, RUN)
 
     def before_pass(self, pass_index: int) -> None:
-        for network in self._runner.due(pass_index):
+        for network in self.runner.due(pass_index):
             started = network_runs.monotonic()
             times = time_once(network, Settings(), pass_index, self._launch)
-            self._runner.add(network, pass_index, times, network_runs.monotonic() - started)
+            self.runner.add(network, pass_index, times, network_runs.monotonic() - started)
 
     def passes(self, number: int) -> None:
         for pass_index in range(number):
@@ -261,6 +261,15 @@ def test_visits_are_few_and_take_a_bounded_share_of_the_time(
     assert max(passes) < network_runs.MAX_PASSES
     later = 10.0 * len(passes[3:])
     assert later <= now[0] / 3
+
+
+def test_the_calls_of_a_network_are_warm_up_and_timing(tmp_path: Path) -> None:
+    timed = replace(TIMES, warm_up_s=0.5, timing_s=2.0)
+    run = Run(tmp_path, launch=FakeProcess(timed).launch)
+    run.runner.add(NETWORK, 0, timed, spent_s=3.0)
+    run.runner.add(NETWORK, 1, Outcome("crash"), spent_s=1.0)
+    assert run.runner.phases_s == {"networks_s": 1.5, "warm_up_s": 0.5, "timing_s": 2.0}
+    run.passes(0)
 
 
 def test_builders_have_the_names_of_workloads() -> None:
