@@ -10,8 +10,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from convsweep.backends.kernels.triton_depthwise import _triton_depthwise
-from convsweep.backends.kernels.triton_gemm import _triton_gemm
+from convsweep.backends.kernels.triton_convolutions import _triton_depthwise, _triton_gemm
 
 CAPABILITY = int(sys.argv[1])
 BLOCKS = {

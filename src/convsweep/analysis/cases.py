@@ -15,19 +15,7 @@ from convsweep import formatting
 from convsweep.analysis.calm_passes import only_calm
 from convsweep.analysis.estimates import Array
 from convsweep.analysis.sample_flags import OF_TRACE
-from convsweep.results.schema import (
-    AGAIN,
-    CASE_COLUMNS,
-    COUNT_COLUMNS,
-    PROBLEM_COLUMNS,
-    ROOFLINE,
-    SEPARABLE_PART,
-    SIBLING_COLUMNS,
-    SLOWED,
-    STATUSES,
-    TRACE_COLUMNS,
-    pass_times,
-)
+from convsweep.results import schema
 
 _WORK_COLUMNS = ("macs", "backend_macs", "min_bytes", "backend_bytes", "backend_family")
 _COSTS = {
@@ -39,8 +27,8 @@ _COSTS = {
     "first_call_s": ("first_call_s", "median"),
     "first_call_max_s": ("first_call_s", "max"),
     "peak_memory_bytes": ("peak_memory_bytes", "max"),
-    **{name: (name, "first") for name in TRACE_COLUMNS},
-    **{name: (name, "median") for name in COUNT_COLUMNS},
+    **{name: (name, "first") for name in schema.TRACE_COLUMNS},
+    **{name: (name, "median") for name in schema.COUNT_COLUMNS},
 }
 """Aggregates over the passes of a case; the longest first call may have compiled."""
 
@@ -66,29 +54,31 @@ class RowsByRole(NamedTuple):
 
 def split(rows: DataFrame) -> RowsByRole:
     """Split the rows of a run, or of its summary, by role."""
-    ceilings, separable_parts = (rows["role"].eq(role) for role in (ROOFLINE, SEPARABLE_PART))
+    ceilings, separable_parts = (
+        rows["role"].eq(role) for role in (schema.ROOFLINE, schema.SEPARABLE_PART)
+    )
     return RowsByRole(rows[~(ceilings | separable_parts)], rows[ceilings], rows[separable_parts])
 
 
 def are_variants(measurements: DataFrame) -> Series[bool]:
     """Return a mask of the rows of A/A variants."""
-    return measurements["backend"].str.rpartition("+")[2].isin([AGAIN, SLOWED])
+    return measurements["backend"].str.rpartition("+")[2].isin([schema.AGAIN, schema.SLOWED])
 
 
 def read_cases(measurements: DataFrame, baseline: str) -> Cases:
     """Return the cases of a run, with speedups over `baseline`."""
     rows = measurements.reset_index(drop=True)
-    problem = number_rows(rows, PROBLEM_COLUMNS)
+    problem = number_rows(rows, schema.PROBLEM_COLUMNS)
     case = _number(problem, rows["backend"])
-    rank = rows["status"].map(STATUSES.index).astype("int64")
+    rank = rows["status"].map(schema.STATUSES.index).astype("int64")
     worst = rank.groupby(case).idxmin()  # the first of the worst
-    info = rows[[*CASE_COLUMNS, "status", "reason", *_WORK_COLUMNS]].iloc[worst]
+    info = rows[[*schema.CASE_COLUMNS, "status", "reason", *_WORK_COLUMNS]].iloc[worst]
     info = info.reset_index(drop=True).assign(sample_flags=_frequent_flags(rows, case))
     info[[*_COSTS]] = rows.groupby(case).agg(**_COSTS)
     log_s = _log_times(rows, case)
     log_s[info["status"] != "ok"] = np.nan
-    problems, siblings = problem[worst], number_rows(info, SIBLING_COLUMNS)
-    for places in info[info["role"] != ROOFLINE].groupby("environment_id").groups.values():
+    problems, siblings = problem[worst], number_rows(info, schema.SIBLING_COLUMNS)
+    for places in info[info["role"] != schema.ROOFLINE].groupby("environment_id").groups.values():
         log_s[places] = only_calm(log_s[places], siblings[places])
     is_baseline = (info["backend"] == baseline).to_numpy(dtype=bool)
     log_speedup = _log_speedups(log_s, problems, is_baseline)
@@ -115,7 +105,7 @@ def _number(problem: NDArray[np.integer[Any]], backend: Series[str]) -> Series[i
 def _log_times(rows: DataFrame, case: Series[int]) -> Array:
     passes, names = rows["pass_index"].factorize()
     log_s = np.full((case.nunique(), len(names)), np.nan)
-    log_s[case, passes] = np.log(pass_times(rows))
+    log_s[case, passes] = np.log(schema.pass_times(rows))
     return log_s
 
 
@@ -155,7 +145,7 @@ def filter_by_error(measurements: DataFrame, max_error: float) -> tuple[DataFram
     ok = requested[requested["status"] == "ok"]
     if len(ok) and ok["relative_err"].isna().all():
         raise ValueError("the run records no relative error, which --max-error needs")
-    case = ok.groupby([*PROBLEM_COLUMNS, "backend"], dropna=False, sort=False)
+    case = ok.groupby([*schema.PROBLEM_COLUMNS, "backend"], dropna=False, sort=False)
     worst = case["relative_err"].transform("max")
     out = ok.index[~(worst <= max_error)]
     left = measurements.copy()

@@ -11,17 +11,9 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame, Series
 
+from convsweep.analysis import estimates
 from convsweep.analysis.case_margins import CaseMargin, margins
 from convsweep.analysis.cases import Cases, read_cases, split
-from convsweep.analysis.estimates import (
-    Array,
-    Estimate,
-    bounds,
-    difference,
-    equal_mean,
-    estimate,
-    interval,
-)
 from convsweep.analysis.labels import label_cases
 from convsweep.analysis.summary import stored_verdicts
 from convsweep.analysis.verdicts import detectable
@@ -196,8 +188,8 @@ class _Side(NamedTuple):
     status: Series[str]
     reason: Series[str]
     implementation: Series[str]
-    speed: Array  # logarithms (cases, passes)
-    speedup: Array
+    speed: estimates.Array  # logarithms (cases, passes)
+    speedup: estimates.Array
 
 
 _TEXTS = ("status", "reason", "implementation")
@@ -228,13 +220,13 @@ def _judge(
     cases = cases.assign(status_old=old.status, status_new=new.status, reason=new.reason)
     for age, side in (("old", old), ("new", new)):
         cases[f"implementation_{age}"] = side.implementation
-        cases[f"{age}_s"] = np.exp(-estimate(side.speed).mean)
-        cases[f"{age}_speedup"] = np.exp(estimate(side.speedup).mean)
+        cases[f"{age}_s"] = np.exp(-estimates.estimate(side.speed).mean)
+        cases[f"{age}_speedup"] = np.exp(estimates.estimate(side.speedup).mean)
     is_baseline = (cases["backend"] == (baseline or "")).to_numpy(dtype=bool)[:, np.newaxis]
     before, now = (side.speedup if baseline else side.speed for side in (old, new))
-    found = difference(estimate(now), estimate(before))
-    found = Estimate(*(np.where(is_baseline[:, 0], np.nan, part) for part in found))
-    for name, ends in zip(_CHANGE, bounds(found), strict=True):
+    found = estimates.difference(estimates.estimate(now), estimates.estimate(before))
+    found = estimates.Estimate(*(np.where(is_baseline[:, 0], np.nan, part) for part in found))
+    for name, ends in zip(_CHANGE, estimates.bounds(found), strict=True):
         cases[name] = ends
     timed = cases["old_s"].notna() & cases["new_s"].notna()
     margin = cases["margin"].to_numpy(dtype=float)
@@ -252,12 +244,14 @@ def _judge(
 _CHANGE = ("change", "change_ci_low", "change_ci_high")
 
 
-def _means(cases: DataFrame, before: Array, now: Array) -> DataFrame:
+def _means(cases: DataFrame, before: estimates.Array, now: estimates.Array) -> DataFrame:
     """Return the mean changes over the cases that both runs have timed."""
     both = ~(np.isnan(before).all(axis=1) | np.isnan(now).all(axis=1))
     means = []
     for (setting, backend), own in cases[both].groupby(["setting", "backend"], sort=False):
-        found = difference(*(equal_mean(logs[own.index]) for logs in (now, before)))
+        found = estimates.difference(
+            *(estimates.equal_mean(logs[own.index]) for logs in (now, before))
+        )
         row = {"setting": setting, "backend": backend, "cases": len(own)}
-        means.append(row | dict(zip(_CHANGE, interval(found), strict=True)))
+        means.append(row | dict(zip(_CHANGE, estimates.interval(found), strict=True)))
     return pd.DataFrame(means, columns=["setting", "backend", "cases", *_CHANGE])

@@ -8,15 +8,7 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame
 
-from convsweep.analysis.estimates import (
-    UNKNOWN,
-    Array,
-    Estimate,
-    Interval,
-    estimate,
-    interval,
-    weighted_mean,
-)  # fmt: skip
+from convsweep.analysis import estimates
 from convsweep.analysis.run import Run
 from convsweep.analysis.summary import SPEEDUP, TIME, interval_of
 from convsweep.analysis.verdicts import verdicts
@@ -36,8 +28,8 @@ class LayerTime(NamedTuple):
     """One backend on one layer."""
 
     backend: str
-    time_s: Interval
-    speedup: Interval
+    time_s: estimates.Interval
+    speedup: estimates.Interval
     verdict: str  # empty if there is no speedup
 
 
@@ -49,7 +41,7 @@ class LayerCost:
     label: str  # name and shape, as far as the layers of the model differ
     problem: ConvProblem
     count: int  # executions per call of the model
-    baseline_s: Interval
+    baseline_s: estimates.Interval
     best: LayerTime | None  # fastest backend by estimate that computes the same function
     separable: LayerTime | None  # separable replacement; None if there is none, or it has no time
     failure: str  # status and reason if the baseline has no time, else empty
@@ -68,8 +60,8 @@ class LayerCost:
 class Saving(NamedTuple):
     """Model with some layers changed; the others stay on the baseline."""
 
-    time_s: Interval
-    speedup: Interval
+    time_s: estimates.Interval
+    speedup: estimates.Interval
     verdict: str
     mac_ratio: float  # speedup expected from the MAC count
     convolutions: int  # executions of the changed layers per call
@@ -100,7 +92,7 @@ def _layer(rows: DataFrame, baseline: str) -> LayerCost:
         label=str(first["label"]),
         problem=ConvProblem.parse(str(first["problem"])),
         count=int(first["layer_count"]),
-        baseline_s=base.time_s if base else UNKNOWN,
+        baseline_s=base.time_s if base else estimates.UNKNOWN,
         best=own[0] if own else None,
         separable=times.get(SEPARABLE),
         failure=failure,
@@ -117,7 +109,7 @@ def layers_table(layers: Sequence[LayerCost]) -> DataFrame:
             layer.baseline_s.value,
             layer.best.backend if layer.best else None,
             layer.best.time_s.value if layer.best else np.nan,
-            *(layer.separable.speedup if layer.separable else UNKNOWN),
+            *(layer.separable.speedup if layer.separable else estimates.UNKNOWN),
             layer.predicted,
         )
         for layer in layers
@@ -156,25 +148,25 @@ def estimate_saving(
     """
     timed = [layer for layer in layers if not np.isnan(layer.baseline_s.value)]
     if not timed:
-        return Saving(UNKNOWN, UNKNOWN, "", np.nan, 0)
+        return Saving(estimates.UNKNOWN, estimates.UNKNOWN, "", np.nan, 0)
     base, gain = _log_times(run, timed, chosen)
     counts = np.array([layer.count for layer in timed], dtype="float64")
-    now_s = counts * np.exp(estimate(base).mean)
-    after_s = now_s / np.exp(estimate(gain).mean)
+    now_s = counts * np.exp(estimates.estimate(base).mean)
+    after_s = now_s / np.exp(estimates.estimate(gain).mean)
     share_now, share_after = now_s / now_s.sum(), after_s / after_s.sum()
-    after = weighted_mean(base - gain, share_after)._replace(mean=np.log(after_s.sum()))
+    after = estimates.weighted_mean(base - gain, share_after)._replace(mean=np.log(after_s.sum()))
     weights = np.concatenate([share_now - share_after, share_after])
-    ratio = weighted_mean(np.concatenate([base, gain]), weights)
+    ratio = estimates.weighted_mean(np.concatenate([base, gain]), weights)
     ratio = ratio._replace(mean=np.log(now_s.sum() / after_s.sum()))
-    [verdict] = verdicts(Estimate(*(np.atleast_1d(part) for part in ratio)), run.margin)
+    [verdict] = verdicts(estimates.Estimate(*(np.atleast_1d(part) for part in ratio)), run.margin)
     replaced = [layer for layer in timed if layer.label in chosen]
     if [chosen[layer.label].verdict for layer in replaced] == [UNDECIDED]:
         verdict = UNDECIDED
     separable = {label for label, one in chosen.items() if one.backend == SEPARABLE}
     macs_after = sum(x.macs / (x.predicted if x.label in separable else 1) for x in timed)
     return Saving(
-        interval(after),
-        interval(ratio),
+        estimates.interval(after),
+        estimates.interval(ratio),
         str(verdict),
         sum(layer.macs for layer in timed) / macs_after,
         sum(layer.count for layer in replaced),
@@ -183,11 +175,11 @@ def estimate_saving(
 
 def _log_times(
     run: Run, layers: Sequence[LayerCost], chosen: Mapping[str, LayerTime]
-) -> tuple[Array, Array]:
+) -> tuple[estimates.Array, estimates.Array]:
     """Return log times of the baseline and log speedups of the choice: (layers, passes) each."""
     [setting] = run.settings
 
-    def log_s(backends: Iterable[str]) -> Array:
+    def log_s(backends: Iterable[str]) -> estimates.Array:
         keys = [(setting, x.label, name) for x, name in zip(layers, backends, strict=True)]
         return np.asarray(np.log(run.pass_times.reindex(keys).to_numpy(dtype="float64")))
 

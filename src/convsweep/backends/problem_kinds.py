@@ -5,20 +5,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from convsweep.backends.base import (
-    Backend,
-    Conv,
-    GraphLayer,
-    Implementation,
-    Tensor,
-    Weights,
-    tells,
-)
+from convsweep.backends import base
 from convsweep.backends.steps import pad_step
 from convsweep.problems.problem import ConvProblem
 
 
-def for_every_kind(backend: Backend) -> Backend:
+def for_every_kind(backend: base.Backend) -> base.Backend:
     """Return a backend that takes every problem and skips what it cannot compute.
 
     Unless it has `own_padding_end`, excess zeros of one end are added within the call, and the
@@ -33,12 +25,12 @@ def for_every_kind(backend: Backend) -> Backend:
         own = backend.own_padding_end
         return backend.unsupported(problem if own else evenly_padded(problem))
 
-    def prepare(problem: ConvProblem, weights: Weights) -> Conv:
+    def prepare(problem: ConvProblem, weights: base.Weights) -> base.Conv:
         even = evenly_padded(problem)
         conv = backend.prepare(even, weights)
         return conv if even is problem else _padding_first(problem, conv)
 
-    def prepare_block(layers: Sequence[GraphLayer]) -> Conv:
+    def prepare_block(layers: Sequence[base.GraphLayer]) -> base.Conv:
         assert backend.prepare_block is not None
         first, *others = layers  # the 1x1 convolutions that follow have no padding
         even = evenly_padded(first.problem)
@@ -76,17 +68,17 @@ def excess(problem: ConvProblem) -> list[tuple[int, int]]:
     return [(p - min(p, e), e - min(p, e)) for p, e in problem.margins]
 
 
-def _padding_first(problem: ConvProblem, conv: Conv) -> Conv:
+def _padding_first(problem: ConvProblem, conv: base.Conv) -> base.Conv:
     """Return a function that adds the excess zeros and calls `conv`."""
     padded = pad_step(excess(problem))
 
-    def whole(x: Tensor) -> Tensor:
+    def whole(x: base.Tensor) -> base.Tensor:
         return conv(padded(x))
 
-    def found(name: str, x: Tensor) -> Implementation:
-        own: Implementation = getattr(conv, name)(padded(x))
+    def found(name: str, x: base.Tensor) -> base.Implementation:
+        own: base.Implementation = getattr(conv, name)(padded(x))
         return own if own.reorders is None else replace(own, reorders=own.reorders + 1)
 
     if not hasattr(conv, "implementation"):
         return whole
-    return tells(whole, partial(found, "implementation"), partial(found, "measured"))
+    return base.tells(whole, partial(found, "implementation"), partial(found, "measured"))

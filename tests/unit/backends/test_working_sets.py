@@ -12,7 +12,7 @@ from convsweep.backends.kernels.winograd_tiles import (
     TILES,
     best_tile,
     tiles_per_reading,
-    weights_bytes,
+    weights_stay,
 )
 from convsweep.backends.kernels.working_sets import WorkingSets, working_sets
 from convsweep.problems.problem import ConvProblem
@@ -75,7 +75,7 @@ def test_slow_memory_prefers_small_tiles_of_large_weights() -> None:
     deep = ConvProblem(512, 512, (7, 7), 3, padding=1)
     slow = replace(AVX2, last_cache_bytes=2**20, memory_bytes_per_s=1e9)
     fast = replace(AVX2, last_cache_bytes=2**30, last_cache_bytes_per_s=1e12)
-    assert weights_bytes(deep, 2) > slow.last_cache_bytes
+    assert not weights_stay(deep, 2, slow)
     assert best_tile(deep, slow) == 2 <= best_tile(deep, fast)
 
 

@@ -5,14 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from convsweep.backends.base import (
-    Backend,
-    Conv,
-    factored_sum_bound,
-    library_bound,
-    supports_all,
-    supports_every_dtype,
-)
+from convsweep.backends import base
 from convsweep.backends.blocks import dense_graph, separable_graph
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import (
@@ -27,27 +20,27 @@ _FEWEST_VALUES = 64  # in int8; the mean error of fewer depends on the draw
 
 def dense_and_separable(
     names: tuple[str, str],
-    convolution: Callable[..., Conv],
+    convolution: Callable[..., base.Conv],
     *,
     sources: tuple[str, str],
-    unsupported: Callable[[ConvProblem], str | None] = supports_all,
+    unsupported: Callable[[ConvProblem], str | None] = base.supports_all,
     dtypes: tuple[str, ...] = ("float32",),
-    dtype_unsupported: Callable[[ConvProblem, str], str | None] = supports_every_dtype,
+    dtype_unsupported: Callable[[ConvProblem, str], str | None] = base.supports_every_dtype,
     own_padding_end: bool = True,
     int8_source: str = "",
     **fields: Any,
-) -> tuple[Backend, ...]:
+) -> tuple[base.Backend, ...]:
     """Return two backends of an engine on the CPU: dense, and separable in one graph.
 
     `convolution` makes one function of a graph's layers. `names` and `sources` are those of the
     dense and of the separable backend; `int8_source` adds the dense one with `int8=True`. Other
     arguments, and further ones, are fields of `Backend`.
     """
-    dense = Backend(
+    dense = base.Backend(
         names[0],
         lambda problem, weights: convolution(dense_graph(problem, weights)),
         unsupported,
-        error_bound=library_bound,
+        error_bound=base.library_bound,
         source=sources[0],
         direct=False,
         prepare_block=convolution,
@@ -66,7 +59,7 @@ def dense_and_separable(
         unsupported=lambda problem: unsupported(problem) or not_separable_reason(problem),
         macs=separable_macs,
         min_bytes=separable_min_bytes,
-        error_bound=factored_sum_bound,
+        error_bound=base.factored_sum_bound,
         dtype_unsupported=lambda problem, dtype: dtype_unsupported(depthwise_part(problem), dtype),
         float32_sums=False,
         source=sources[1],
@@ -80,7 +73,7 @@ def dense_and_separable(
         unsupported=lambda problem: unsupported(problem) or _too_few_values(problem),
         error_bound=lambda problem: math.inf,
         dtypes=("float32",),
-        dtype_unsupported=supports_every_dtype,
+        dtype_unsupported=base.supports_every_dtype,
         prepare_block=None,
         source=int8_source,
         transposed=False,

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from convsweep.backends.base import Conv, Weights
-from convsweep.backends.kernels import buffers
+from convsweep.backends.kernels import buffers, layouts
 from convsweep.backends.kernels.compiling import threads
-from convsweep.backends.kernels.depthwise_rows import PIXEL_BYTES, kernel_rows_inside
+from convsweep.backends.kernels.depthwise_channels import PIXEL_BYTES, kernel_rows_inside
 from convsweep.backends.kernels.depthwise_work import DepthwisePlan
 from convsweep.backends.kernels.depthwise_works import (
     KernelWork,
@@ -26,12 +26,6 @@ from convsweep.backends.kernels.depthwise_works import (
     tile_edges,
 )
 from convsweep.backends.kernels.launch import launch, record
-from convsweep.backends.kernels.layouts import (
-    as_planes_or_rows,
-    output_maker,
-    relu_bits,
-    tells_layout,
-)
 from convsweep.backends.kernels.pointwise import packed_start
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, LINE_BYTES, VECTOR_BYTES
 from convsweep.backends.steps import step
@@ -80,8 +74,8 @@ def prepare(
         for key, work in works.items()
     }
 
-    planes_or_rows = step("layout")(as_planes_or_rows)
-    new_output = step("allocate")(output_maker(problem.output_shape))
+    planes_or_rows = step("layout")(layouts.as_planes_or_rows)
+    new_output = step("allocate")(layouts.output_maker(problem.output_shape))
     convolve = step("kernel")(launch)
 
     def conv(x: Tensor) -> Tensor:
@@ -94,7 +88,7 @@ def prepare(
 
     planes, rows = jobs[True].work.name, jobs[False].work.name
     conversions = 2 if works[True] is blocks_work else 0
-    return tells_layout(conv, problem.input_shape, (planes, conversions), (rows, 0))
+    return layouts.tells_layout(conv, problem.input_shape, (planes, conversions), (rows, 0))
 
 
 def as_image(problem: ConvProblem) -> ConvProblem:
@@ -200,7 +194,7 @@ def job_of(problem: ConvProblem, bias: Tensor | None, work: KernelWork, relu: fl
         weights_step=work.weights.shape[1] * FLOAT_BYTES,
         start=sums.data_ptr(),
         streamed=work.streamed,
-        relu=relu_bits(relu),
+        relu=layouts.relu_bits(relu),
     )
     parts = min(threads(), work.units)
     return Job(work, parts, record(plan), (offsets, weights, sums))

@@ -11,7 +11,7 @@ import numba
 from numba import types
 
 from convsweep.backends.kernels.compiling import Entry, inlined
-from convsweep.backends.kernels.depthwise_rows import kernel_rows_inside
+from convsweep.backends.kernels.depthwise_channels import kernel_rows_inside
 from convsweep.backends.kernels.depthwise_tile import OFFSET_BYTES, tile
 from convsweep.backends.kernels.depthwise_work import WORKER, DepthwisePlan, finish
 from convsweep.backends.kernels.launch import plan_pointer

@@ -5,6 +5,9 @@ A band of a plane is padded, then multiplied. Nothing is transposed, for any num
 With a stride, column c goes to place `c // stride` of phase `c % stride`, so that inputs of
 neighbouring outputs are neighbours. Copies and zeros reach up to two vectors beyond their end: rows
 need this extra room.
+
+Rows of sequences, whose kernel is one row high, are read in place. Only the tiles at both ends of a
+row, which need padding, are copied.
 """
 
 from functools import cache
@@ -12,10 +15,10 @@ from typing import Any
 
 import numba
 
+from convsweep.backends.kernels import layouts
 from convsweep.backends.kernels.compiling import Entry, inlined
-from convsweep.backends.kernels.depthwise_tile import run, run_apart
+from convsweep.backends.kernels.depthwise_tile import run, run_apart, tile
 from convsweep.backends.kernels.depthwise_work import WORKER, finish
-from convsweep.backends.kernels.layouts import clip_vectors, copy_floats, rows_from_rows
 from convsweep.backends.kernels.streaming import fence
 from convsweep.backends.kernels.vectors import (
     FLOAT_BYTES,
@@ -63,7 +66,7 @@ def _padded_rows(
         elif row_source + VECTOR_BYTES <= end:
             store(middle, load(row_source))
         else:
-            copy_floats(row_source, middle, width)
+            layouts.copy_floats(row_source, middle, width)
         _clear(row_target, left + width, needed)
 
 
@@ -162,8 +165,8 @@ def _finish(p: Any, tile: int, rows: int, y: int) -> None:
         finish(p, tile, y, rows * p.out_width)
         return
     if p.relu:
-        clip_vectors(tile, VECTOR_BYTES, rows, p.relu)
-    rows_from_rows(tile, VECTOR_BYTES, p.out_width, rows, y, p.out_width * FLOAT_BYTES)
+        layouts.clip_vectors(tile, VECTOR_BYTES, rows, p.relu)
+    layouts.rows_from_rows(tile, VECTOR_BYTES, p.out_width, rows, y, p.out_width * FLOAT_BYTES)
 
 
 @cache
@@ -211,6 +214,54 @@ def planes_worker(taps: int, stride: int, count: int) -> Entry:
                     written + at, y_step, rows, 1, 0, taps, stride, count, True,
                 )  # fmt: skip
             _finish(p, tile, rows, target)
+        if p.streamed:
+            fence()
+
+    return Entry(WORKER, work)
+
+
+@inlined
+def _padded(row: int, width: int, first: int, length: int, target: int) -> None:
+    """Copy `length` positions of a row from `first` on, with zeros outside the row."""
+    layouts.clear_vectors(target, (length + LANES - 1) // LANES)
+    start, end = max(first, 0), min(first + length, width)
+    if start < end:
+        inside = target + (start - first) * FLOAT_BYTES
+        layouts.copy_floats(row + start * FLOAT_BYTES, inside, end - start)
+
+
+@cache
+def sequences_worker(count: int) -> Entry:
+    """Return the worker for contiguous rows at stride 1: `count` vectors of outputs per tile."""
+    outputs = count * LANES
+
+    def work(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:
+        p = numba.carray(plan, 1)[0]
+        width, out_width, bands = p.width, p.out_width, p.bands
+        length = p.needed - out_width + outputs  # inputs of a tile
+        padded = scratch + part * p.scratch_bytes
+        piece = padded + p.band_bytes
+        units = p.images * p.channels * p.height * bands
+        for unit in range(part * units // parts, (part + 1) * units // parts):
+            row, band = unit // bands, unit % bands
+            channel = row // p.height % p.channels
+            row_x, row_y = x + row * width * FLOAT_BYTES, y + row * out_width * FLOAT_BYTES
+            first, last = band * out_width // bands, (band + 1) * out_width // bands
+            target = piece if p.streamed else row_y + first * FLOAT_BYTES
+            for start in range(first, last, outputs):
+                column = min(start, last - outputs)
+                begin = column - p.left
+                source = row_x + begin * FLOAT_BYTES
+                if begin < 0 or begin + length > width:
+                    _padded(row_x, width, begin, length, padded)
+                    source = padded
+                tile(
+                    source, VECTOR_BYTES, p.offsets, p.lines,
+                    p.weights + channel * p.weights_step, p.start + channel * FLOAT_BYTES,
+                    target + (column - first) * FLOAT_BYTES, VECTOR_BYTES,
+                    1, 1, count, True, False, False, 0, 0,
+                )  # fmt: skip
+            finish(p, piece, row_y + first * FLOAT_BYTES, last - first)
         if p.streamed:
             fence()
 

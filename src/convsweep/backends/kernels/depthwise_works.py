@@ -9,11 +9,14 @@ from torch import Tensor
 
 from convsweep.backends.kernels import buffers
 from convsweep.backends.kernels.compiling import Entry
-from convsweep.backends.kernels.depthwise_blocks import blocks_worker
+from convsweep.backends.kernels.depthwise_channels import (
+    PIXEL_BYTES,
+    PIXEL_VECTORS,
+    blocks_worker,
+    rows_worker,
+)
 from convsweep.backends.kernels.depthwise_pixels import pixels_worker
-from convsweep.backends.kernels.depthwise_planes import BUFFERS, planes_worker
-from convsweep.backends.kernels.depthwise_rows import PIXEL_BYTES, PIXEL_VECTORS, rows_worker
-from convsweep.backends.kernels.depthwise_sequences import sequences_worker
+from convsweep.backends.kernels.depthwise_planes import BUFFERS, planes_worker, sequences_worker
 from convsweep.backends.kernels.pointwise import packed_panels
 from convsweep.backends.kernels.vectors import FLOAT_BYTES, LANES, VECTOR_BYTES
 from convsweep.backends.kernels.working_sets import working_sets

@@ -12,16 +12,10 @@ import numpy as np
 from numba import carray
 
 from convsweep.backends.base import Conv, Weights
+from convsweep.backends.kernels import layouts
 from convsweep.backends.kernels.bands import BandPlan, convolution, divided, sizes
 from convsweep.backends.kernels.compiling import Entry, inlined, threads
 from convsweep.backends.kernels.launch import worker_with
-from convsweep.backends.kernels.layouts import (
-    clip_vectors,
-    copy_floats,
-    planes_from_rows,
-    relu_bits,
-    rows_from_rows,
-)
 from convsweep.backends.kernels.pointwise import packed_panels, packed_start
 from convsweep.backends.kernels.products import PANEL, PANEL_BYTES, panel_place, products
 from convsweep.backends.kernels.vectors import (
@@ -62,9 +56,9 @@ def _fill(p: Any, x: int, top: int, rows: int, padded: int) -> None:
         inner, first = at + left * pixel_bytes, (top + row) * p.width
         if p.planes:  # transposed
             planes, step = x + first * FLOAT_BYTES, p.height * p.width * FLOAT_BYTES
-            planes_from_rows(planes, step, right - left, p.channels, inner, pixel_bytes)
+            layouts.planes_from_rows(planes, step, right - left, p.channels, inner, pixel_bytes)
         else:
-            copy_floats(x + first * pixel_bytes, inner, (right - left) * p.channels)
+            layouts.copy_floats(x + first * pixel_bytes, inner, (right - left) * p.channels)
 
 
 @inlined
@@ -113,14 +107,16 @@ def _convolve(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) ->
             some, pixel = min(vectors * LANES, p.out_channels), first * p.out_width
             if p.relu:
                 for half in range(vectors):
-                    clip_vectors(tile + half * VECTOR_BYTES, PANEL_BYTES, pixels, p.relu)
+                    layouts.clip_vectors(tile + half * VECTOR_BYTES, PANEL_BYTES, pixels, p.relu)
             if p.planes:
                 target = image_y + (channel * out_pixels + pixel) * FLOAT_BYTES
-                planes_from_rows(tile, PANEL_BYTES, some, pixels, target, out_pixels * FLOAT_BYTES)
+                layouts.planes_from_rows(
+                    tile, PANEL_BYTES, some, pixels, target, out_pixels * FLOAT_BYTES
+                )
             else:
                 target = image_y + (pixel * p.out_channels + channel) * FLOAT_BYTES
                 step = p.out_channels * FLOAT_BYTES
-                rows_from_rows(tile, PANEL_BYTES, some, pixels, target, step)
+                layouts.rows_from_rows(tile, PANEL_BYTES, some, pixels, target, step)
 
 
 CONVOLVE = Entry(worker_with(BandPlan), _convolve)
@@ -134,7 +130,7 @@ def prepare(
     panels = packed_panels(weights.dense.permute(0, 2, 3, 1).flatten(1))  # (C_out, taps * C_in)
     start = packed_start(weights.bias, problem.out_channels)
 
-    plan = planned(problem, parts, machine)._replace(relu=relu_bits(relu))
+    plan = planned(problem, parts, machine)._replace(relu=layouts.relu_bits(relu))
     data = {"weights": panels, "start": start}
     return convolution("direct", problem, plan, parts, CONVOLVE, data)
 

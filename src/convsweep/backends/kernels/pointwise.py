@@ -13,19 +13,9 @@ from numba import carray
 from torch import Tensor
 
 from convsweep.backends.base import Conv, Weights
-from convsweep.backends.kernels import buffers
+from convsweep.backends.kernels import buffers, layouts
 from convsweep.backends.kernels.compiling import Entry, inlined, threads
 from convsweep.backends.kernels.launch import launch, record, worker_with
-from convsweep.backends.kernels.layouts import (
-    as_planes_or_rows,
-    block_from_planes,
-    clip_vectors,
-    output_maker,
-    planes_from_rows,
-    relu_bits,
-    rows_from_rows,
-    tells_layout,
-)
 from convsweep.backends.kernels.products import (
     PANEL,
     PANEL_BYTES,
@@ -83,12 +73,12 @@ def panels(
         )  # fmt: skip
         if p.relu:
             for half in range(vectors):
-                clip_vectors(out + half * VECTOR_BYTES, out_row, pixels, p.relu)
+                layouts.clip_vectors(out + half * VECTOR_BYTES, out_row, pixels, p.relu)
         if p.planes:
             count = min(width, out_channels)
-            planes_from_rows(tile, PANEL_BYTES, count, pixels, y + channel * y_step, y_step)
+            layouts.planes_from_rows(tile, PANEL_BYTES, count, pixels, y + channel * y_step, y_step)
         elif out_channels < width:
-            rows_from_rows(tile, PANEL_BYTES, out_channels, pixels, y, y_step)
+            layouts.rows_from_rows(tile, PANEL_BYTES, out_channels, pixels, y, y_step)
 
 
 def _multiply(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:
@@ -112,7 +102,7 @@ def _multiply(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) ->
             for channel in range(0, channels, LANES):
                 some = min(LANES, channels - channel)
                 at = block + channel // LANES * a_block
-                block_from_planes(source + channel * step, step, some, run, at)
+                layouts.block_from_planes(source + channel * step, step, some, run, at)
         else:
             a_row, a_block = channels * FLOAT_BYTES, VECTOR_BYTES
             step = p.out_channels * FLOAT_BYTES
@@ -176,7 +166,7 @@ def prepare(
         bands=bands,
         shares=1 if problem.batch_size * bands >= parts else parts,
         scratch_bytes=floats * FLOAT_BYTES,
-        relu=relu_bits(relu),
+        relu=layouts.relu_bits(relu),
     )
 
     @cache
@@ -185,12 +175,12 @@ def prepare(
         complete = plan._replace(planes=planes, **addresses)
         return record(complete, micro_kernel=products_for(matrix))
 
-    new_output = step("allocate")(output_maker(problem.output_shape))
+    new_output = step("allocate")(layouts.output_maker(problem.output_shape))
     multiply = step("kernel")(launch)
 
     @step("layout")
     def planes_or_rows(x: Tensor) -> tuple[Tensor, bool]:
-        x, planes = as_planes_or_rows(x, problem.input_shape)
+        x, planes = layouts.as_planes_or_rows(x, problem.input_shape)
         x = problem.strided(x)  # copied if the stride skips pixels
         return x.contiguous() if planes else x.movedim(1, -1).contiguous(), planes
 
@@ -202,4 +192,4 @@ def prepare(
         return y
 
     name, copies = f"product panel={PANEL}", int(max(problem.stride) > 1)
-    return tells_layout(conv, problem.input_shape, (name, 2 + copies), (name, copies))
+    return layouts.tells_layout(conv, problem.input_shape, (name, 2 + copies), (name, copies))

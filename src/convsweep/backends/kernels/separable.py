@@ -19,7 +19,7 @@ from torch import Tensor
 
 from convsweep.backends.base import Conv, GraphLayer, Weights
 from convsweep.backends.blocks import layer_by_layer, separable_graph
-from convsweep.backends.kernels import buffers, depthwise, pointwise
+from convsweep.backends.kernels import buffers, depthwise, layouts, pointwise
 from convsweep.backends.kernels.bands import BandPlan, convolution, divided, sizes
 from convsweep.backends.kernels.compiling import Entry, inlined, threads
 from convsweep.backends.kernels.depthwise_pixels import pixels_band
@@ -31,13 +31,6 @@ from convsweep.backends.kernels.depthwise_works import (
     tile_edges,
 )
 from convsweep.backends.kernels.launch import worker_with
-from convsweep.backends.kernels.layouts import (
-    block_from_planes,
-    block_from_rows,
-    clear_vectors,
-    clip_vectors,
-    relu_bits,
-)
 from convsweep.backends.kernels.pointwise import packed_panels, packed_start, panels
 from convsweep.backends.kernels.products import PANEL
 from convsweep.backends.kernels.vectors import (
@@ -101,10 +94,10 @@ def _clear_padding(p: Any, top: int, rows: int, padded: int) -> None:
     for row in range(rows):
         at = padded + row * p.padded_width * VECTOR_BYTES
         if 0 <= top + row < p.height:
-            clear_vectors(at, left)
-            clear_vectors(at + right * VECTOR_BYTES, p.padded_width - right)
+            layouts.clear_vectors(at, left)
+            layouts.clear_vectors(at + right * VECTOR_BYTES, p.padded_width - right)
         else:
-            clear_vectors(at, p.padded_width)
+            layouts.clear_vectors(at, p.padded_width)
 
 
 @inlined
@@ -122,13 +115,13 @@ def _fill(p: Any, x: int, channel: int, top: int, rows: int, padded: int) -> Non
         source = x + pixel * step + channel * FLOAT_BYTES
         for row in range(last - first):
             row_x = source + row * p.width * step
-            block_from_rows(row_x, step, some, columns, inner + row * row_bytes)
+            layouts.block_from_rows(row_x, step, some, columns, inner + row * row_bytes)
         return
     plane = p.height * p.width * FLOAT_BYTES
     source = x + channel * plane + pixel * FLOAT_BYTES
     for row in range(last - first):
         row_x = source + row * p.width * FLOAT_BYTES
-        block_from_planes(row_x, plane, some, columns, inner + row * row_bytes)
+        layouts.block_from_planes(row_x, plane, some, columns, inner + row * row_bytes)
 
 
 @inlined
@@ -138,7 +131,7 @@ def _depthwise_band(p: Any, x: int, first: int, rows: int, padded: int, band: in
         _depthwise_in_place(p.depthwise_band, p.depthwise_plan, x, first, rows, band)
         if p.inner_relu:
             pixels = p.channels // LANES * rows * p.out_width
-            clip_vectors(band, VECTOR_BYTES, pixels, p.inner_relu)
+            layouts.clip_vectors(band, VECTOR_BYTES, pixels, p.inner_relu)
         return
     top = first * p.stride_y - p.top
     needed = (rows - 1) * p.stride_y + p.reach
@@ -155,7 +148,7 @@ def _depthwise_band(p: Any, x: int, first: int, rows: int, padded: int, band: in
             rows, p.out_width,
         )  # fmt: skip
         if p.inner_relu:
-            clip_vectors(y, VECTOR_BYTES, between, p.inner_relu)
+            layouts.clip_vectors(y, VECTOR_BYTES, between, p.inner_relu)
 
 
 def _convolve(part: int, parts: int, plan: Any, x: int, y: int, scratch: int) -> None:
@@ -226,7 +219,9 @@ def fused(layers: Sequence[GraphLayer], machine: Machine | None = None) -> Conv:
         "start": starts[1],
     }
     rows = depthwise_rows(plan.taps, plan.stride_x, COLUMNS if plan.out_width >= COLUMNS else 1)
-    plan = plan._replace(inner_relu=relu_bits(first.relu), relu=relu_bits(last.relu))
+    plan = plan._replace(
+        inner_relu=layouts.relu_bits(first.relu), relu=layouts.relu_bits(last.relu)
+    )
     in_place = _in_place(first, machine or calibration.machine())
 
     def fields_for(planes: bool) -> dict[str, int]:

@@ -74,13 +74,8 @@ def _weights_rate(problem: ConvProblem, tile: int, machine: Machine) -> float:
 
 def weights_stay(problem: ConvProblem, tile: int, machine: Machine | None = None) -> bool:
     """Return whether the transformed weights stay in the last cache between calls."""
-    known = machine or calibration.machine()
-    return weights_bytes(problem, tile) <= known.last_cache_bytes
-
-
-def weights_bytes(problem: ConvProblem, tile: int) -> int:
-    """Return the bytes of the transformed weights in float32."""
-    return FLOAT_BYTES * frequencies(tile) * problem.in_channels * problem.out_channels
+    known, pairs = machine or calibration.machine(), problem.in_channels * problem.out_channels
+    return FLOAT_BYTES * frequencies(tile) * pairs <= known.last_cache_bytes
 
 
 def macs(problem: ConvProblem) -> int:

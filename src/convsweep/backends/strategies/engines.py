@@ -3,15 +3,7 @@
 import operator
 from functools import partial
 
-from convsweep.backends.base import (
-    TORCH,
-    Backend,
-    Conv,
-    Tensor,
-    Weights,
-    imported_late,
-    library_bound,
-)
+from convsweep.backends import base
 from convsweep.backends.engines.graph import dense_and_separable
 from convsweep.problems.problem import ConvProblem
 
@@ -25,8 +17,8 @@ def _onnxruntime_unsupported(problem: ConvProblem) -> str | None:
 
 
 def _cudnn(
-    problem: ConvProblem, weights: Weights, *, benchmark: bool = False, tf32: bool = False
-) -> Conv:
+    problem: ConvProblem, weights: base.Weights, *, benchmark: bool = False, tf32: bool = False
+) -> base.Conv:
     """Return PyTorch's convolution with cuDNN's autotuning, or with TF32 (10 bits of mantissa).
 
     PyTorch has these settings once per process. Every call sets and restores them, which takes
@@ -38,7 +30,7 @@ def _cudnn(
 
     convolve, settings = bind_weights(problem, weights), torch.backends.cudnn
 
-    def conv(x: Tensor) -> Tensor:
+    def conv(x: base.Tensor) -> base.Tensor:
         before = settings.benchmark, settings.allow_tf32
         settings.benchmark, settings.allow_tf32 = benchmark, tf32
         try:
@@ -49,14 +41,14 @@ def _cudnn(
     return conv
 
 
-_engine = partial(Backend, direct=False, error_bound=library_bound, family="engines")
-_cudnn_backend = partial(_engine, version=TORCH, transposed=True, device_types=("cuda",))
+_engine = partial(base.Backend, direct=False, error_bound=base.library_bound, family="engines")
+_cudnn_backend = partial(_engine, version=base.TORCH, transposed=True, device_types=("cuda",))
 
 BACKENDS = (
     # Its library MLAS computes in blocks of channels.
     *dense_and_separable(
         ("onnxruntime", "separable_onnxruntime"),
-        imported_late("engines.onnxruntime"),
+        base.imported_late("engines.onnxruntime"),
         sources=(
             "ONNX Runtime, operator Conv of its CPU execution provider",
             "ONNX Runtime, two operators Conv; Howard et al. 2017, MobileNets",
@@ -71,10 +63,10 @@ BACKENDS = (
     # Its CPU plugin contains a oneDNN of its own.
     *dense_and_separable(
         ("openvino", "separable_openvino"),
-        imported_late("engines.openvino"),
+        base.imported_late("engines.openvino"),
         sources=("OpenVINO, CPU plugin", "OpenVINO, CPU plugin; Howard et al. 2017, MobileNets"),
         dtypes=("float32", "bfloat16", "float16"),
-        dtype_unsupported=imported_late("engines.openvino", "dtype_unsupported"),
+        dtype_unsupported=base.imported_late("engines.openvino", "dtype_unsupported"),
         modules=("openvino",),
         extra="openvino",
         transposed=True,
@@ -84,14 +76,14 @@ BACKENDS = (
     # It chooses Winograd or matrix products per layer.
     *dense_and_separable(
         ("ncnn", "separable_ncnn"),
-        imported_late("engines.ncnn"),
+        base.imported_late("engines.ncnn"),
         sources=(
             "ncnn, layers Convolution and ConvolutionDepthWise",
             "ncnn, two layers; Howard et al. 2017, MobileNets",
         ),
-        unsupported=imported_late("engines.ncnn", "unsupported"),
+        unsupported=base.imported_late("engines.ncnn", "unsupported"),
         dtypes=("float32", "bfloat16"),
-        dtype_unsupported=imported_late("engines.ncnn", "dtype_unsupported"),
+        dtype_unsupported=base.imported_late("engines.ncnn", "dtype_unsupported"),
         modules=("ncnn",),
         extra="ncnn",
         own_threads=True,
@@ -99,26 +91,26 @@ BACKENDS = (
     # oneDNN with weights reordered once in `prepare`; torch_conv reorders them at every call.
     *dense_and_separable(
         ("torch_prepacked", "separable_prepacked"),
-        imported_late("engines.onednn"),
+        base.imported_late("engines.onednn"),
         sources=(
             "oneDNN by torch.ops.mkldnn and torch.ops.mkldnn_prepacked",
             "oneDNN by torch.ops.mkldnn; Howard et al. 2017, MobileNets",
         ),
-        unsupported=imported_late("engines.onednn", "unsupported"),
+        unsupported=base.imported_late("engines.onednn", "unsupported"),
         own_padding_end=False,
         dtypes=("float32", "bfloat16", "float16"),
-        dtype_unsupported=imported_late("engines.onednn", "dtype_unsupported"),
-        version=TORCH,
+        dtype_unsupported=base.imported_late("engines.onednn", "dtype_unsupported"),
+        version=base.TORCH,
     ),
     # TorchInductor, with the weights frozen into the graph.
     _engine(
         name="torch_compile",
-        prepare=imported_late("engines.inductor"),
-        prepare_block=imported_late("engines.inductor", "block"),
-        unsupported=imported_late("engines.inductor", "unsupported"),
+        prepare=base.imported_late("engines.inductor"),
+        prepare_block=base.imported_late("engines.inductor", "block"),
+        unsupported=base.imported_late("engines.inductor", "unsupported"),
         source="Ansel et al. 2024, PyTorch 2: Faster Machine Learning Through Dynamic Python "
         "Bytecode Transformation and Graph Compilation",
-        version=TORCH,
+        version=base.TORCH,
         transposed=True,
         device_types=("cpu",),
         dtypes=("float32", "bfloat16", "float16"),
@@ -128,7 +120,7 @@ BACKENDS = (
     ),
     _engine(
         name="jax",
-        prepare=imported_late("engines.jax"),
+        prepare=base.imported_late("engines.jax"),
         source="jax.lax.conv_general_dilated, compiled by XLA",
         own_padding_end=True,
         device_types=("cpu",),
@@ -147,7 +139,7 @@ BACKENDS = (
     _cudnn_backend(
         name="torch_conv_tf32",
         prepare=partial(_cudnn, tf32=True),
-        error_bound=lambda problem: 2 * _TF32_ROUNDING + library_bound(problem),
+        error_bound=lambda problem: 2 * _TF32_ROUNDING + base.library_bound(problem),
         source="cuDNN under torch.backends.cudnn.allow_tf32",
         dtypes=("float32",),
     ),

@@ -9,13 +9,8 @@ from functools import partial
 from convsweep.backends.base import Backend, Conv, Weights, factored_sum_bound, imported_late
 from convsweep.backends.blocks import layer_by_layer
 from convsweep.backends.steps import step
+from convsweep.problems import separable
 from convsweep.problems.problem import ConvProblem
-from convsweep.problems.separable import (
-    depthwise_part,
-    not_separable_reason,
-    separable_macs,
-    separable_min_bytes,
-)
 
 
 def prepare(problem: ConvProblem, weights: Weights) -> Conv:
@@ -24,7 +19,7 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
 
     assert weights.factors is not None
     depthwise, pointwise = weights.factors  # (C_in, 1, *kernel_size), (C_out, C_in, 1, ...)
-    each_channel = step("depthwise")(bind_conv(depthwise_part(problem), depthwise, None))
+    each_channel = step("depthwise")(bind_conv(separable.depthwise_part(problem), depthwise, None))
     across_channels = step("pointwise")(
         partial(CONV_BY_RANK[problem.rank], weight=pointwise, bias=weights.bias)
     )
@@ -35,9 +30,9 @@ def prepare(problem: ConvProblem, weights: Weights) -> Conv:
 BACKEND = Backend(
     name="separable",
     prepare=prepare,
-    unsupported=not_separable_reason,
-    macs=separable_macs,
-    min_bytes=separable_min_bytes,
+    unsupported=separable.not_separable_reason,
+    macs=separable.separable_macs,
+    min_bytes=separable.separable_min_bytes,
     error_bound=factored_sum_bound,
     source="Howard et al. 2017, MobileNets; Sifre 2014",
     needs_factors=True,

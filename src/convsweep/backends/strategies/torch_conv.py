@@ -2,24 +2,15 @@
 
 from functools import partial
 
-from convsweep.backends.base import (
-    TORCH,
-    Backend,
-    Conv,
-    Gradients,
-    Tensor,
-    Weights,
-    imported_late,
-    library_bound,
-)
+from convsweep.backends import base
 from convsweep.problems.case import BACKWARD_INPUT, BACKWARD_WEIGHT
 from convsweep.problems.problem import ConvProblem
 
-prepare = imported_late("tensor_layout", "bind_weights")
+prepare = base.imported_late("tensor_layout", "bind_weights")
 """Binds the weights; PyTorch prepares nothing in advance."""
 
 
-def prepare_autocast(problem: ConvProblem, weights: Weights) -> Conv:
+def prepare_autocast(problem: ConvProblem, weights: base.Weights) -> base.Conv:
     """Cast input and weight to bfloat16 in every call, and the output back to float32.
 
     Autocast keeps the cast of a weight that needs a gradient only to the end of its context, which
@@ -29,9 +20,9 @@ def prepare_autocast(problem: ConvProblem, weights: Weights) -> Conv:
     """
     import torch
 
-    convolve: Conv = prepare(problem, weights)
+    convolve: base.Conv = prepare(problem, weights)
 
-    def conv(x: Tensor) -> Tensor:
+    def conv(x: base.Tensor) -> base.Tensor:
         with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
             y = convolve(x)
         return y.to(x.dtype)
@@ -39,7 +30,7 @@ def prepare_autocast(problem: ConvProblem, weights: Weights) -> Conv:
     return conv
 
 
-def gradients(problem: ConvProblem, weights: Weights, direction: str) -> Gradients:
+def gradients(problem: ConvProblem, weights: base.Weights, direction: str) -> base.Gradients:
     """Bind the operator that autograd calls, without autograd: all arguments but the tensors.
 
     The mask of outputs selects the gradients.
@@ -52,7 +43,7 @@ def gradients(problem: ConvProblem, weights: Weights, direction: str) -> Gradien
     geometry = (problem.stride, problem.padding, problem.dilation, transposed, extra)
     bias_sizes = (problem.out_channels,) if problem.bias else None
 
-    def backward(x: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
+    def backward(x: base.Tensor, grad: base.Tensor) -> tuple[base.Tensor, ...]:
         found = operator(grad, x, weights.dense, bias_sizes, *geometry, problem.groups, mask)
         return tuple(gradient for gradient in found if gradient is not None)
 
@@ -60,7 +51,11 @@ def gradients(problem: ConvProblem, weights: Weights, direction: str) -> Gradien
 
 
 _torch_backend = partial(
-    Backend, error_bound=library_bound, float32_sums=True, version=TORCH, direct=False
+    base.Backend,
+    error_bound=base.library_bound,
+    float32_sums=True,
+    version=base.TORCH,
+    direct=False,
 )
 
 BACKENDS = (

@@ -33,13 +33,13 @@ _kernel_backend = partial(
 BACKENDS = (
     _kernel_backend(
         name="triton_depthwise",
-        prepare=imported_late("kernels.triton_depthwise", "prepare"),
+        prepare=imported_late("kernels.triton_convolutions", "prepare_depthwise"),
         unsupported=depthwise_unsupported,
         source="own kernel; Tillet, Kung & Cox 2019, Triton",
     ),
     _kernel_backend(
         name="triton_implicit_gemm",
-        prepare=imported_late("kernels.triton_gemm", "prepare"),
+        prepare=imported_late("kernels.triton_convolutions", "prepare_gemm"),
         unsupported=gemm_unsupported,
         source="own kernel; Chetlur et al. 2014, cuDNN; Tillet, Kung & Cox 2019, Triton",
     ),

@@ -1,1 +1,0 @@
-"""Analysis of the claims of the lecture (Dive into Deep Learning, section 7.4)."""
