@@ -20,10 +20,9 @@ from convsweep.sweep.environment import Environment
 from convsweep.sweep.executor import NodeWorkers, OnProgress
 from convsweep.sweep.forecast import skipped_cases
 from convsweep.sweep.network_runs import Network, time_once
-from convsweep.sweep.run_writer import add_seconds
 from convsweep.sweep.session import NODES_LOST
 from convsweep.sweep.work_queue import GroupQueue, SweepTask, total_progress
-from convsweep.sweep.worker_pool import WorkerProcess
+from convsweep.sweep.worker_pool import WorkerProcess, add_seconds
 
 RETRIES = 3  # Further attempts of a task after its node or process has died
 _TASKS_PER_NODE = 2  # Tasks in flight per node: one runs, one follows at once

@@ -14,10 +14,15 @@ from convsweep.sweep.environment import Environment, this_machine
 from convsweep.sweep.first_pass import FirstPassData
 from convsweep.sweep.network_runs import time_once
 from convsweep.sweep.request import Request
-from convsweep.sweep.run_writer import add_seconds
 from convsweep.sweep.scheduler import Scheduler
 from convsweep.sweep.work_queue import GroupQueue, Progress, total_progress
-from convsweep.sweep.worker_pool import WorkerFactory, WorkerPool, WorkerProcess, process_setup
+from convsweep.sweep.worker_pool import (
+    WorkerFactory,
+    WorkerPool,
+    WorkerProcess,
+    add_seconds,
+    process_setup,
+)
 from convsweep.system.calibration import machine as calibrate
 
 OnProgress = Callable[[Progress], None]

@@ -14,8 +14,13 @@ from convsweep.problems.problem import ConvProblem, Size
 from convsweep.problems.workloads import IMAGE, NETWORKS
 from convsweep.results.csv_table import TableWriter
 from convsweep.results.networks import INSTRUMENTED, WHOLE, NetworkRow
-from convsweep.sweep.run_writer import add_seconds
-from convsweep.sweep.worker_pool import START_LIMIT_S, WorkerDied, WorkerFactory, WorkerTimeout
+from convsweep.sweep.worker_pool import (
+    START_LIMIT_S,
+    WorkerDied,
+    WorkerFactory,
+    WorkerTimeout,
+    add_seconds,
+)
 
 MAX_PASSES = 10  # passes that time networks
 LIMIT_S = 120.0  # time limit of a network in one pass, once its process has started
@@ -175,7 +180,7 @@ class NetworkRunner:
         self._last_pass = {_key(row): row.pass_index for row in known}
         self._failed = {_key(row) for row in known if row.status != "ok"}
         self._started = monotonic()
-        self.phases_s: dict[str, float] = {}  # seconds of all networks in this session
+        self.phases_s = {"networks_s": 0.0}  # seconds of all networks in this session
 
     def due(self, pass_index: int) -> list[Network]:
         """Return the networks to time before this pass; one that failed is not tried again."""

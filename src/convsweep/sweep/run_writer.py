@@ -96,8 +96,3 @@ def resumed_metadata(earlier: Mapping[str, Any], command: str) -> dict[str, Any]
     """Return the metadata of a run that is resumed by `command`."""
     commands = [*earlier.get("resumed_by", []), command]
     return {**earlier, "end_reason": None, "resumed_by": commands}
-
-
-def add_seconds(earlier: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
-    """Return the seconds per phase of this session and of the sessions that it resumes."""
-    return {name: earlier.get(name, 0.0) + now.get(name, 0.0) for name in {**earlier, **now}}

@@ -31,10 +31,10 @@ from convsweep.sweep.resume import (
     metadata_of,
     require_same,
 )
-from convsweep.sweep.run_writer import RunWriter, add_seconds, resumed_metadata, settings_metadata
+from convsweep.sweep.run_writer import RunWriter, resumed_metadata, settings_metadata
 from convsweep.sweep.stopping import OpenComparisons, PassResults, SweepMonitor
 from convsweep.sweep.work_queue import GroupQueue, RecordOutcome
-from convsweep.sweep.worker_pool import WorkerFactory, WorkerProcess
+from convsweep.sweep.worker_pool import WorkerFactory, WorkerProcess, add_seconds
 from convsweep.system.signals import Interrupts
 
 NODES_LOST = "nodes_lost"  # end reason of an environment that has lost all of its nodes

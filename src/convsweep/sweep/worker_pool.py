@@ -4,7 +4,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -127,6 +127,11 @@ def process_setup(settings: Settings, launch: WorkerFactory = WorkerProcess) -> 
             raise ValueError(f"a worker process does not start: {error}") from None
     assert isinstance(found, dict), f"unexpected reply {found!r}"
     return found
+
+
+def add_seconds(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    """Return the sum of seconds per phase."""
+    return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in {**one, **other}}
 
 
 class WorkerPool:

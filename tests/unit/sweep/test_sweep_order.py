@@ -20,10 +20,10 @@ from convsweep.sweep.environment import Environment
 from convsweep.sweep.executor import LocalExecutor
 from convsweep.sweep.network_runs import Network, NetworkRunner
 from convsweep.sweep.request import Options, read_request
-from convsweep.sweep.run_writer import add_seconds
 from convsweep.sweep.sharding import batches, group_cases, group_siblings
 from convsweep.sweep.stopping import Budget
 from convsweep.sweep.work_queue import GroupQueue
+from convsweep.sweep.worker_pool import add_seconds
 from tests.support.fake_sweep import BACKENDS, CASES, Fakes, OpenMonitor, ok, request_for, swept
 
 
