@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from multiprocessing.util import get_temp_dir
 from numbers import Integral, Real
 from pathlib import Path
@@ -27,13 +28,13 @@ from convsweep.models.optimize.layer_inventory import ModelInputs, call, copy_mo
 from convsweep.models.optimize.layer_sweep import sweep_layers
 from convsweep.models.optimize.report import OptimizeReport
 from convsweep.models.optimize.speedup import (
-    MAX_PASSES,
-    MIN_PASSES,
+    LAYERS_SHARE,
     ModelSpeedup,
     layer_times,
     layers_fit,
     least_s,
     measure_speedups,
+    reserve_s,
 )
 from convsweep.results.store import require_new
 from convsweep.sweep.executor import OnProgress
@@ -43,9 +44,8 @@ from convsweep.units import read_limit, seconds
 MEASURE_S = 10.0  # Default seconds for timing the whole model
 _TIMING_SHARE = 0.2  # of a budget: the most that timing the whole model takes
 _MOST_TIMING_SHARE = 0.3  # the same if its fewest passes take longer
-_MOST_TIMES_LEAST = 1.5 * MAX_PASSES / MIN_PASSES  # time of the most passes, by the fewest
+_READINGS = 3  # of the time of a call; the least of them is the least disturbed
 _CHECKS_OF_COPY = 2  # times the checks of the original: several backends per layer
-_LAYERS_SHARE = 0.4  # of that: timing the layers of one copy inside the model
 _SHORTEST_SWEEP_S = 10.0  # with compiling
 Watching = Callable[[], AbstractContextManager[OnProgress]]
 """Context manager that yields a function to call with the progress."""
@@ -132,26 +132,25 @@ def optimize(
         copies = candidates(plain, given, every_format=measure_s > 0)
         expected = gate.ModelReference(original, given, copies[0].found.convolutions)
         device = find_device(next((one.key[2] for one in copies[0].found.calls), "cpu"))
+        checks_s = _CHECKS_OF_COPY * (monotonic() - checks_started_s)
+        call_s = min(device.clock(partial(call, original, given)) for _ in range(_READINGS))
         timing_s, ends_s, left_out = measure_s, math.inf, ""
         if budget is None:
             table = selection.read_table(Path(source), limit, backends, across_machines)
         else:
             timing_s = min(measure_s, _TIMING_SHARE * seconds(budget))
             ends_s = started_s + seconds(budget)
-            checks_s = _CHECKS_OF_COPY * (monotonic() - checks_started_s)
-            per_copy_s = checks_s + timing_s * _LAYERS_SHARE
-            fewest_s = least_s(original, given, device, 1 + len(copies))
-            whole_s = min(fewest_s, _MOST_TIMING_SHARE * seconds(budget))
-            whole_s = max(whole_s, min(timing_s, _MOST_TIMES_LEAST * fewest_s))
-            sweep_ends_s = ends_s - whole_s - len(copies) * per_copy_s
+            longest_s = _MOST_TIMING_SHARE * seconds(budget)
+            reserved_s = reserve_s(call_s, len(copies), timing_s, longest_s)
+            sweep_ends_s = ends_s - reserved_s - len(copies) * checks_s
             with watching() as observe:
                 table = _measure(
                     copies, kind, budget, backends, limit, count, out, observe, sweep_ends_s
                 )
             left_out = table.absent
         for one in copies:
-            one.optimize(table, expected, limit, count, _LAYERS_SHARE * timing_s)
-        best, speedup = _fastest(original, copies, given, device, timing_s, ends_s)
+            one.optimize(table, expected, limit, count, LAYERS_SHARE * timing_s)
+        best, speedup = _fastest(original, copies, given, device, call_s, timing_s, ends_s)
         times = []
         if compare:
             copy = best.model if best.replaced else None
@@ -181,6 +180,7 @@ def _fastest(
     copies: Sequence[Candidate],
     inputs: ModelInputs,
     device: Device,
+    call_s: float,
     timing_s: float,
     ends_s: float,
 ) -> tuple[Candidate, ModelSpeedup | None]:
@@ -190,9 +190,7 @@ def _fastest(
     """
     replaced = [one for one in copies if one.replaced]
     left_s = ends_s - monotonic()
-    if not (
-        replaced and timing_s and least_s(original, inputs, device, 1 + len(replaced)) <= left_s
-    ):
+    if not (replaced and timing_s and least_s(call_s, 1 + len(replaced)) <= left_s):
         return (replaced or copies)[0], None
     models = [one.model for one in replaced]
     found = measure_speedups(original, models, inputs, device, min(timing_s, left_s))
@@ -282,7 +280,7 @@ def _measure(
         own = selection.usable(backends, compiling=False)
         try:
             taken_s = None
-            if layers_fit(copies[0].model, inputs, _LAYERS_SHARE * (ends_s - monotonic())):
+            if layers_fit(copies[0].model, inputs, LAYERS_SHARE * (ends_s - monotonic())):
                 names = {one.name for one in calls}
                 [taken_s] = layer_times([copies[0].model], [names], inputs, 0.0)
             sweep_layers(calls, kind, own, ends_s, threads, run_dir, observe, formats, taken_s)

@@ -23,8 +23,11 @@ from convsweep.system.devices import Device
 
 MIN_PASSES, MAX_PASSES = 5, 20
 LEAST_CORE_SHARE = 0.8  # Of the time; with less of a core, times are those of the other processes
+LAYERS_SHARE = 0.4  # Of the seconds for timing a model: the most for the layers inside each copy
 _CALLS = 3  # of each model per pass
 _LAYER_PASSES = 2, 8
+_VERSIONS = 5  # The most of a copy whose layers are timed; the fewest are 2
+_SLACK = 1.5  # For copies that are slower than the original, and for disturbances
 
 
 class ModelSpeedup(NamedTuple):
@@ -44,9 +47,22 @@ class ModelSpeedup(NamedTuple):
         return self.core_share >= LEAST_CORE_SHARE
 
 
-def least_s(model: nn.Module, inputs: ModelInputs, device: Device, models: int) -> float:
-    """Return the approximate seconds of the fewest passes of a number of models."""
-    return models * MIN_PASSES * _CALLS * device.clock(partial(call, model, inputs))
+def least_s(call_s: float, models: int) -> float:
+    """Return the seconds of the fewest passes of a number of models, by those of a call."""
+    return models * MIN_PASSES * _CALLS * call_s
+
+
+def reserve_s(call_s: float, copies: int, timing_s: float, longest_s: float) -> float:
+    """Return the most seconds for timing a model with its copies, and the layers inside these.
+
+    A call takes about `call_s`; `timing_s` are meant for the whole model. Nothing is reserved if
+    its fewest passes take more than `longest_s`, nor for layers if theirs exceed their share.
+    """
+    fewest_s, share_s = least_s(call_s, 1 + copies), LAYERS_SHARE * timing_s
+    whole_s = min(max(timing_s, fewest_s), _SLACK * fewest_s * MAX_PASSES / MIN_PASSES)
+    least, most = (number * _CALLS * call_s for number in _LAYER_PASSES)
+    is_timed, layers_are_timed = timing_s > 0 and fewest_s <= longest_s, 2 * least <= share_s
+    return is_timed * whole_s + layers_are_timed * copies * min(share_s, _VERSIONS * most)
 
 
 def measure_speedups(
