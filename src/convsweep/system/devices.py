@@ -33,8 +33,8 @@ _MIN_CACHE_BYTES = 2**25  # also if the size is unknown
 
 _PROFILED = ("cuda", "xpu")
 _REGISTERED_BY = {"vulkan": "torchvulkan"}  # device type: package whose import registers it
-_TYPES = ("cuda", "hip", "hpu", "maia", "mps", "mtia", "privateuseone", "xla", "xpu")
-"""Torch's own device types; the import of torch adds those of the entry points `torch.backends`."""
+_TYPES = ("cpu", "cuda", "hip", "hpu", "mps", "mtia", "privateuseone", "vulkan", "xpu")
+"""Types that PyTorch has; its import adds those of the entry points `torch.backends`."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,8 @@ def find_device(name: str) -> Device:
     if name == "cpu":
         return _cpu()
     kind, _, index = name.partition(":")
-    known = ("cpu", *_TYPES, *_REGISTERED_BY)
-    if not (kind in known or "torch" in sys.modules or entry_points(group="torch.backends")):
-        raise ValueError(f"device {name!r} is unknown to PyTorch, which has {', '.join(known)}")
+    if not (kind in _TYPES or "torch" in sys.modules or entry_points(group="torch.backends")):
+        raise ValueError(f"device {name!r} is unknown to PyTorch, which has {', '.join(_TYPES)}")
     import torch
 
     if name not in (names := device_names()):
