@@ -5,7 +5,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from convsweep.system.devices import peak_of
+from convsweep.system.peak_memory import peak_of
 
 
 def peaks(taken: int) -> list[int | None]:

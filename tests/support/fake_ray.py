@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from convsweep import __version__
-from convsweep.cluster.executor import GroupResult
 from convsweep.cluster.node_groups import NodeGroup
 from convsweep.cluster.node_info import NodeDevice, NodeInfo, installed
 from convsweep.cluster.pool import Node, Slots, TaskLost, TaskResult, Ticket
+from convsweep.cluster.tasks import GroupResult
 from convsweep.measure.messages import NetworkTimes
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings

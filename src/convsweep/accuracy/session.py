@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from convsweep.accuracy.datasets import SOURCES, Dataset, Source, digest
-from convsweep.accuracy.model import BATCH_SIZE, LEARNING_RATE
+from convsweep.accuracy.training import BATCH_SIZE, LEARNING_RATE
 from convsweep.accuracy.trial import Trial, failed_rows, run_trial_in_process
 from convsweep.formatting import error_line
 from convsweep.measure.outcome import utc_now

@@ -13,10 +13,19 @@ from multiprocessing.connection import Connection
 import torch
 from torch import Tensor, nn
 
-from convsweep.accuracy import model
 from convsweep.accuracy.datasets import Dataset, digest
-from convsweep.measure import sampling
+from convsweep.accuracy.model import ImageTask, build, deploy, macs, width_of
+from convsweep.accuracy.training import BATCH_SIZE, Data, evaluate, train, weights_digest
 from convsweep.measure.outcome import failure, utc_now
+from convsweep.measure.sampling import (
+    Call,
+    MeasurementConfig,
+    discard_warmup,
+    make_plan,
+    quantiles,
+    time_block,
+    warm_up,
+)
 from convsweep.measure.settings import Settings
 from convsweep.measure.worker import Worker
 from convsweep.problems.problem import format_size
@@ -25,7 +34,7 @@ from convsweep.system import forkserver
 from convsweep.system.devices import Device, find_device
 from convsweep.system.streams import guard_streams
 
-EFFORT = sampling.MeasurementConfig(blocks=5, case_s=0.5)
+EFFORT = MeasurementConfig(blocks=5, case_s=0.5)
 _POLL_S = 0.1
 
 
@@ -38,7 +47,7 @@ class Trial:
     """Run, environment, data set, seed and threads that all rows of the trial share."""
     width: int  # Channels behind the first layer of the standard network
     epochs: int
-    effort: sampling.MeasurementConfig = EFFORT  # Of timing a call
+    effort: MeasurementConfig = EFFORT  # Of timing a call
 
 
 def failed_rows(row: AccuracyRow, status: str, reason: str) -> list[AccuracyRow]:
@@ -55,18 +64,16 @@ def run_trial(trial: Trial, device: Device) -> list[AccuracyRow]:
     """
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms, a second sooner
     split = trial.data.split(trial.row.seed)
-    data = model.Data(*map(torch.from_numpy, split))
-    task = model.ImageTask(
-        split.train.shape[1], split.train.shape[2], int(split.train_labels.max()) + 1
-    )
+    data = Data(*map(torch.from_numpy, split))
+    task = ImageTask(split.train.shape[1], split.train.shape[2], int(split.train_labels.max()) + 1)
     rng = random.Random(trial.row.seed)
     _warm_up(task, data)
     trained = {
         variant: _trained(trial, task, variant, data, device)
         for variant in rng.sample(VARIANTS, len(VARIANTS))
     }
-    networks = {variant: model.deploy(trained[variant][0]) for variant in VARIANTS}
-    batch = data.test[: model.BATCH_SIZE]
+    networks = {variant: deploy(trained[variant][0]) for variant in VARIANTS}
+    batch = data.test[:BATCH_SIZE]
     single_s, batch_s = (
         inference_s(networks, x, device, rng, trial.effort) for x in (data.test[:1], batch)
     )
@@ -87,28 +94,28 @@ def run_trial(trial: Trial, device: Device) -> list[AccuracyRow]:
     ]
 
 
-def _warm_up(task: model.ImageTask, data: model.Data) -> None:
+def _warm_up(task: ImageTask, data: Data) -> None:
     """Run one uncounted step: torch's first optimizer takes a second to import its modules.
 
     It changes nothing else, since a trial draws from generators of its own.
     """
     generator = torch.Generator().manual_seed(0)
-    step = model.Data(*(part[: model.BATCH_SIZE] for part in data))
-    model.train(model.build(task, VARIANTS[0], 1, generator), step, 1, generator)
+    step = Data(*(part[:BATCH_SIZE] for part in data))
+    train(build(task, VARIANTS[0], 1, generator), step, 1, generator)
 
 
 def _trained(
-    trial: Trial, task: model.ImageTask, variant: str, data: model.Data, device: Device
+    trial: Trial, task: ImageTask, variant: str, data: Data, device: Device
 ) -> tuple[nn.Sequential, AccuracyRow]:
     """Train one variant; return the network and its row without inference times."""
 
     def generator() -> torch.Generator:
         return torch.Generator().manual_seed(trial.row.seed)
 
-    started_at, width = utc_now(), model.width_of(task, variant, trial.width)
-    network = model.build(task, variant, width, generator())
-    training_s = device.clock(lambda: model.train(network, data, trial.epochs, generator()))
-    accuracy, loss = model.evaluate(network, data)
+    started_at, width = utc_now(), width_of(task, variant, trial.width)
+    network = build(task, variant, width, generator())
+    training_s = device.clock(lambda: train(network, data, trial.epochs, generator()))
+    accuracy, loss = evaluate(network, data)
     row = replace(
         trial.row,
         variant=variant,
@@ -119,9 +126,9 @@ def _trained(
         accuracy=accuracy,
         loss=loss,
         parameters=sum(p.numel() for p in network.parameters()),
-        macs=model.macs(task, variant, width),
+        macs=macs(task, variant, width),
         training_s=training_s,
-        weights_digest=model.weights_digest(network),
+        weights_digest=weights_digest(network),
     )
     return network, row
 
@@ -131,26 +138,22 @@ def inference_s(
     x: Tensor,
     device: Device,
     rng: random.Random,
-    effort: sampling.MeasurementConfig,
+    effort: MeasurementConfig,
 ) -> dict[str, float]:
     """Return the median seconds of each network's call on `x`, timed in random turns."""
-    calls: dict[str, sampling.Call] = {
-        name: partial(network, x) for name, network in networks.items()
-    }
+    calls: dict[str, Call] = {name: partial(network, x) for name, network in networks.items()}
     samples: dict[str, list[float]] = {name: [] for name in networks}
     with torch.inference_mode():
         overhead_s = device.clock_overhead_s
         plans = {
-            name: sampling.make_plan(
-                sampling.warm_up(device.clock, call, effort.warm_up_s), overhead_s, effort
-            )
+            name: make_plan(warm_up(device.clock, call, effort.warm_up_s), overhead_s, effort)
             for name, call in calls.items()
         }
         for _ in range(effort.blocks):
             for name in rng.sample(list(calls), len(calls)):
-                sampling.discard_warmup(device.clock, calls[name], plans[name])
-                samples[name] += sampling.time_block(device.clock, calls[name], plans[name])[0]
-    return {name: sampling.quantiles(found).median_s for name, found in samples.items()}
+                discard_warmup(device.clock, calls[name], plans[name])
+                samples[name] += time_block(device.clock, calls[name], plans[name])[0]
+    return {name: quantiles(found).median_s for name, found in samples.items()}
 
 
 def run_trial_in_process(trial: Trial, interrupted: Callable[[], bool]) -> list[AccuracyRow] | None:

@@ -94,7 +94,7 @@ def compare(
     """
     from convsweep.analysis.case_margins import read_case_margin
     from convsweep.analysis.compare import compare_runs
-    from convsweep.report import comparison
+    from convsweep.report import trend
     from convsweep.results.files import spreadsheet_csv
     from convsweep.results.store import require_writable
     from convsweep.units import fraction, named
@@ -106,18 +106,16 @@ def compare(
         margins = [*map(read_case_margin, case_margins)]
         found = compare_runs((old, new, *later), margin=share, case_margins=margins, **chosen)
         if out is not None:
-            comparison.write(out, found, allow_missing=allow_missing)
+            trend.write(out, found, allow_missing=allow_missing)
     if form == "csv":
-        output.print_text(spreadsheet_csv(comparison.all_cases(found)))
+        output.print_text(spreadsheet_csv(trend.all_cases(found)))
     elif form == "markdown":
-        output.print_text(comparison.page(found, allow_missing=allow_missing))
+        output.print_text(trend.page(found, allow_missing=allow_missing))
     else:
-        for table in filter(lambda table: table.rows, comparison.tables(found)):
-            output.print_table(table, _STYLES, width=comparison.WIDTH)
+        for table in filter(lambda table: table.rows, trend.tables(found)):
+            output.print_table(table, _STYLES, width=trend.WIDTH)
             output.say("")
-        output.print_sentences(
-            comparison.sentences(found, allow_missing=allow_missing), comparison.WIDTH
-        )
+        output.print_sentences(trend.sentences(found, allow_missing=allow_missing), trend.WIDTH)
     return found.to_first[-1].exit_code(allow_missing=allow_missing)
 
 

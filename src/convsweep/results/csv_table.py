@@ -12,8 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, get_type_hints
 
+from convsweep.results.append_file import AppendOnlyFile
 from convsweep.results.checksummed_csv import ChecksummedCsv, CsvLine, encode_row, header_line
-from convsweep.results.files import AppendOnlyFile, open_checked
+from convsweep.results.files import open_checked
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -14,7 +14,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from convsweep.results.files import AppendOnlyFile, open_checked
+from convsweep.results.append_file import AppendOnlyFile
+from convsweep.results.files import open_checked
 
 SAMPLES = "samples.csv.gz"
 HEADER = b"row,block,seconds\n"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convsweep.analysis import claims as pairs
+from convsweep.analysis.claims import claims as pairs
 from convsweep.problems.grids import GRIDS
 from convsweep.problems.problem import ConvProblem
 from tests.support.strategies import conv_problems

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from convsweep.analysis.claims import (
-    CLAIMS,
+from convsweep.analysis.claims.claims import CLAIMS
+from convsweep.analysis.claims.evidence import (
     FAILS,
     HOLDS,
     HOLDS_IN_PART,

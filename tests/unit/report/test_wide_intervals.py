@@ -13,9 +13,9 @@ from convsweep.analysis.best_backend import read_best_backends
 from convsweep.analysis.compare import compare_runs
 from convsweep.report.best_backend import best_table
 from convsweep.report.build import write_report
-from convsweep.report.comparison import page
 from convsweep.report.plots.axes import drawn_ends
 from convsweep.report.tables import markdown
+from convsweep.report.trend import page
 from tests.support import synthetic_runs as made
 
 pytestmark = pytest.mark.usefixtures("unexplored")

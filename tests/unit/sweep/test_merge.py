@@ -15,7 +15,7 @@ from convsweep import cli
 from convsweep.analysis.summary import summarize
 from convsweep.report.build import write_report
 from convsweep.results import samples, store
-from convsweep.results.files import AppendOnlyFile
+from convsweep.results.append_file import AppendOnlyFile
 from convsweep.results.machines import lacks
 from convsweep.results.networks import NETWORKS_TABLE, NetworkRow
 from convsweep.results.schema import PROBLEM_COLUMNS

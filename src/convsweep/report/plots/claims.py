@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from convsweep.analysis.claims import FAILS, HOLDS, UNDECIDED, ClaimResult
+from convsweep.analysis.claims.evidence import FAILS, HOLDS, UNDECIDED, ClaimResult
 from convsweep.report.plots.axes import drawn_ends, error_bars, label_rows, log_ratios
 from convsweep.report.plots.style import COLORS, GREY, Look, Picture, legend, new_panel
 

@@ -4,7 +4,15 @@ from collections import Counter
 from collections.abc import Sequence
 
 from convsweep import formatting
-from convsweep.analysis import claims
+from convsweep.analysis.claims.evidence import (
+    FAILS,
+    HOLDS,
+    HOLDS_IN_PART,
+    UNDECIDED,
+    VERDICTS,
+    ClaimResult,
+    evaluate,
+)
 from convsweep.analysis.run import Run
 from convsweep.report.pages import Section
 from convsweep.report.plots import claims as plot
@@ -12,10 +20,10 @@ from convsweep.report.table import Table
 
 TITLE = "Claims of the lecture"
 _VERBS = {
-    claims.HOLDS: ("holds", "hold"),
-    claims.HOLDS_IN_PART: ("holds in part", "hold in part"),
-    claims.FAILS: ("does not hold", "do not hold"),
-    claims.UNDECIDED: ("is undecided", "are undecided"),
+    HOLDS: ("holds", "hold"),
+    HOLDS_IN_PART: ("holds in part", "hold in part"),
+    FAILS: ("does not hold", "do not hold"),
+    UNDECIDED: ("is undecided", "are undecided"),
 }
 """Verbs of one claim and of several."""
 _NOTE = (
@@ -26,7 +34,7 @@ _NOTE = (
 
 def section(run: Run) -> Section | None:
     """Return the section on the first setting that has pairs; None if none has."""
-    every = {setting: claims.evaluate(run.within(setting)) for setting in run.settings}
+    every = {setting: evaluate(run.within(setting)) for setting in run.settings}
     setting, found = next(((name, own) for name, own in every.items() if own), ("", []))
     if not found:
         return None
@@ -41,22 +49,22 @@ def section(run: Run) -> Section | None:
     )
 
 
-def _verdict_counts(results: Sequence[claims.ClaimResult]) -> str:
+def _verdict_counts(results: Sequence[ClaimResult]) -> str:
     """Return `11 claims about cost, 3 hold, 6 hold in part and 2 do not hold.`."""
     counts = Counter(each.verdict for each in results)
     parts = [f"{counts[verdict]} {_VERBS[verdict][counts[verdict] > 1]}"
-             for verdict in claims.VERDICTS if counts[verdict]]  # fmt: skip
+             for verdict in VERDICTS if counts[verdict]]  # fmt: skip
     return f"{formatting.count(len(results), 'claim')} about cost, {formatting.join(parts)}."
 
 
-def _claim_row(result: claims.ClaimResult, baseline: str) -> tuple[str, ...]:
+def _claim_row(result: ClaimResult, baseline: str) -> tuple[str, ...]:
     claim, pairs = result.claim, result.pairs
     claimed = [each.pair.claimed for each in pairs]
     ends = dict.fromkeys((formatting.digits(min(claimed)), formatting.digits(max(claimed))))
     return (
         claim.statement,
         claim.code.format(baseline=baseline),
-        f"{sum(each.verdict == claims.HOLDS for each in pairs)} of {len(pairs)}",
+        f"{sum(each.verdict == HOLDS for each in pairs)} of {len(pairs)}",
         "below " * claim.below + " to ".join(ends),
         formatting.interval(*result.mean),
         result.verdict,

@@ -1,0 +1,1 @@
+"""Analysis of the claims of the lecture (Dive into Deep Learning, section 7.4)."""
