@@ -13,8 +13,9 @@ from convsweep.analysis.labels import label_cases
 from convsweep.analysis.model_advice import read_advice
 from convsweep.analysis.network_breakdown import breakdowns_by_setting
 from convsweep.analysis.run import Run, read_run, status_counts
+from convsweep.analysis.separable.directions import by_direction
 from convsweep.analysis.separable.gap import find_gaps, gap_table
-from convsweep.analysis.separable.pairing import by_direction, compare_settings
+from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.settings import setting_speedups
 from convsweep.analysis.summary import summarize
 from convsweep.report import explore, noise, plots, tables

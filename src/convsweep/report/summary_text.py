@@ -15,7 +15,7 @@ from convsweep.analysis.run import (
     status_counts,
 )
 from convsweep.analysis.separable.comparison import Comparisons, SeparableComparison, Threshold
-from convsweep.analysis.separable.pairing import ByDirection, by_direction
+from convsweep.analysis.separable.directions import ByDirection, by_direction
 from convsweep.analysis.settings import SettingSpeedup
 from convsweep.problems.case import DIRECTIONS
 from convsweep.problems.separable import SEPARABLE

@@ -9,7 +9,8 @@ import pytest
 
 from convsweep.analysis.best_backend import best_backends
 from convsweep.analysis.run import Run, read_run
-from convsweep.analysis.separable.pairing import by_direction, compare_settings
+from convsweep.analysis.separable.directions import by_direction
+from convsweep.analysis.separable.pairing import compare_settings
 from convsweep.analysis.settings import pair_settings, setting_speedups
 from convsweep.analysis.summary import summarize
 from convsweep.problems.case import DIRECTIONS

@@ -1,4 +1,4 @@
-"""Pairs of a standard and a separable case in a run, as comparisons per setting and direction."""
+"""Pairs of a standard and a separable case in a run, as a comparison."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,31 +7,34 @@ import numpy as np
 from pandas import DataFrame
 
 from convsweep.analysis.estimates import Array, Interval, bounds, estimate
-from convsweep.analysis.labels import label_cases, name_setting
 from convsweep.analysis.run import Run
-from convsweep.analysis.separable import comparison
+from convsweep.analysis.separable.comparison import (
+    STANDARD,
+    Replacement,
+    SeparableComparison,
+    SeparablePart,
+    log_both,
+)
 from convsweep.analysis.summary import SPEEDUP, TIME, interval_of
-from convsweep.problems.case import DIRECTIONS, FORWARD
 from convsweep.problems.problem import ConvProblem
 from convsweep.problems.separable import SEPARABLE, SEPARABLE_PARTS, is_replaceable
-from convsweep.results.schema import BATCH_SIZE
 
 _Case = Mapping[Any, Any]
 
 
-def compare_settings(run: Run) -> dict[str, comparison.SeparableComparison]:
+def compare_settings(run: Run) -> dict[str, SeparableComparison]:
     """Return the comparison of each setting."""
     return {setting: compare_separable(run.within(setting)) for setting in run.settings}
 
 
-def compare_separable(run: Run) -> comparison.SeparableComparison:
+def compare_separable(run: Run) -> SeparableComparison:
     """Return every problem of one setting that both the baseline and `separable` timed."""
     pairs = _pairs(run.cases, run.baseline)
     parts = run.separable_parts
     timed = parts[parts["status"] == "ok"] if len(parts) else parts
     parts_by_key = {(case["layer"], case["problem"]): case for case in timed.to_dict("records")}
     cases: dict[str, list[_Case | None]] = {
-        comparison.STANDARD: [standard for _, standard, _ in pairs],
+        STANDARD: [standard for _, standard, _ in pairs],
         SEPARABLE: [separable for _, _, separable in pairs],
     }
     for name, part_of in SEPARABLE_PARTS.items():
@@ -39,14 +42,14 @@ def compare_separable(run: Run) -> comparison.SeparableComparison:
         cases[name] = [parts_by_key.get((name, label)) for label in labels]
     log_s = {name: _log_times(run, own) for name, own in cases.items()}
     shares = {name: bounds(estimate(log_s[name] - log_s[SEPARABLE])) for name in SEPARABLE_PARTS}
-    value, low, high = bounds(estimate(comparison.log_both(log_s) - log_s[SEPARABLE]))
+    value, low, high = bounds(estimate(log_both(log_s) - log_s[SEPARABLE]))
     shares["rest"] = 1 - np.array([value, high, low])
     replacements = [
-        comparison.Replacement(
+        Replacement(
             label=separable["label"],
             workload=separable["workload"] if isinstance(separable["workload"], str) else None,
             parts={
-                comparison.STANDARD: _part(problem, standard),
+                STANDARD: _part(problem, standard),
                 **{
                     name: _part(part_of(problem), cases[name][i])
                     for name, part_of in SEPARABLE_PARTS.items()
@@ -59,7 +62,7 @@ def compare_separable(run: Run) -> comparison.SeparableComparison:
         )
         for i, (problem, standard, separable) in enumerate(pairs)
     ]
-    return comparison.SeparableComparison(replacements, log_s, run.drift and run.drift.error)
+    return SeparableComparison(replacements, log_s, run.drift and run.drift.error)
 
 
 def _pairs(cases: DataFrame, baseline: str) -> list[tuple[ConvProblem, _Case, _Case]]:
@@ -78,12 +81,12 @@ def _pairs(cases: DataFrame, baseline: str) -> list[tuple[ConvProblem, _Case, _C
     return [pair for pair in both if is_replaceable(pair[0])]
 
 
-def _part(problem: ConvProblem, case: _Case | None) -> comparison.SeparablePart:
+def _part(problem: ConvProblem, case: _Case | None) -> SeparablePart:
     """Return one convolution with what is known of its time; NaN if it has no case."""
     if case is None:
-        return comparison.SeparablePart(problem, np.nan, np.nan, np.nan)
+        return SeparablePart(problem, np.nan, np.nan, np.nan)
     attainable_s = case["roofline_fraction"] * case["time_s"]
-    return comparison.SeparablePart(problem, attainable_s, case["kernel_s"], case["reorder_s"])
+    return SeparablePart(problem, attainable_s, case["kernel_s"], case["reorder_s"])
 
 
 def _log_times(run: Run, cases: Sequence[_Case | None]) -> Array:
@@ -95,31 +98,3 @@ def _log_times(run: Run, cases: Sequence[_Case | None]) -> Array:
         absent if c is None else times[index[c["setting"], c["label"], c["backend"]]] for c in cases
     ]
     return np.asarray(np.log(np.array(found, dtype="float64").reshape(len(cases), times.shape[1])))
-
-
-ByDirection = Mapping[str, Mapping[str, comparison.SeparableComparison]]
-"""By setting and batch size, then by direction: the same problems in all directions."""
-
-
-def by_direction(run: Run, comparisons: comparison.Comparisons) -> ByDirection:
-    """Return the comparisons of settings that differ by direction alone; empty if none do.
-
-    Problems without a time in one of these directions are left out.
-    """
-    named = run.cases.rename(columns={"setting": "own", "direction": "of"})
-    settings = label_cases(named.assign(direction=FORWARD))[["setting", "own", "of"]]
-    found: dict[str, dict[str, comparison.SeparableComparison]] = {}
-    for setting, own, of in settings.drop_duplicates().itertuples(index=False):
-        found.setdefault(setting, {})[of] = comparisons[own].headline
-    parts: dict[str, dict[str, comparison.SeparableComparison]] = {}
-    for setting, of in found.items():
-        timed = [{r.label: r.problem.batch_size for r in each.replacements} for each in of.values()]
-        common = {label: size for label, size in timed[0].items()
-                  if len(of) > 1 and all(label in each for each in timed)}  # fmt: skip
-        for size in sorted({*common.values()}):
-            labels = [label for label, own_size in common.items() if own_size == size]
-            name = f"{setting}, {name_setting(BATCH_SIZE, size)}"
-            parts[name if len({*common.values()}) > 1 else setting] = {
-                direction: of[direction].of(labels) for direction in DIRECTIONS if direction in of
-            }
-    return parts

@@ -1,21 +1,19 @@
-"""Panels, cells, tick labels, intervals and selections that several figures share."""
+"""Panels, tick labels, intervals and selections that several figures share."""
 
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, LogLocator
 from pandas import Series
 
 from convsweep.analysis.estimates import Array
 from convsweep.formatting import WIDEST, seconds, shorten
-from convsweep.problems.problem import Size
 from convsweep.report.plots.style import Look, new_figure
 
 Values: TypeAlias = "Sequence[float] | Series[float]"
@@ -156,41 +154,3 @@ def evenly_by_work(macs: Sequence[int], most: int) -> list[int]:
     """Return at most `most` places, evenly spread over the MACs, in ascending order."""
     by_work = sorted(range(len(macs)), key=lambda place: macs[place])
     return sorted(by_work[place] for place in evenly(len(macs), most))
-
-
-T = TypeVar("T")
-Shape = tuple[tuple[int, int], Size]  # Input and output channels, and input size
-
-
-class CellPanel(NamedTuple, Generic[T]):
-    """Cells by column and row, from 0; channels and sizes are in ascending order."""
-
-    columns: list[Size]
-    rows: list[tuple[int, int]]
-    cells: Mapping[tuple[int, int], T]
-
-
-def cell_panel(found: Mapping[Shape, T], most: tuple[int, int]) -> CellPanel[T]:
-    """Return the panel; of more columns or rows than `most` some, evenly spread."""
-    sizes = sorted({size for _, size in found}, key=lambda size: (math.prod(size), size))
-    channels = sorted({channels for channels, _ in found})
-    columns = [sizes[at] for at in evenly(len(sizes), most[0])]
-    rows = [channels[at] for at in evenly(len(channels), most[1])]
-    places = ((x, y) for x in range(len(columns)) for y in range(len(rows)))
-    cells = {
-        (x, y): found[rows[y], columns[x]] for x, y in places if (rows[y], columns[x]) in found
-    }
-    return CellPanel(columns, rows, cells)
-
-
-def draw_cells(ax: Axes, panel: CellPanel[T], color: Callable[[T], str], letters: int) -> None:
-    """Draw and label the panel; `letters` is the room for the names of columns."""
-    for (x, y), cell in panel.cells.items():
-        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=color(cell), edgecolor="white",
-                               linewidth=1))  # fmt: skip
-    names = ["x".join(map(str, dict.fromkeys(size))) for size in panel.columns]
-    step = math.ceil(len(names) * (1 + max(map(len, names))) / letters)
-    ax.set_xticks(range(0, len(names), step), names[::step])
-    ax.set_yticks(range(len(panel.rows)), [str(i) if i == o else f"{i}→{o}" for i, o in panel.rows])
-    ax.set(xlim=(-0.5, len(names) - 0.5), ylim=(-0.5, len(panel.rows) - 0.5))
-    as_cells(ax)

@@ -19,7 +19,7 @@ from convsweep.analysis.families.candidates import (
 )
 from convsweep.analysis.verdicts import DIRECTIONS, p_values, reject_at_fdr
 from convsweep.problems.problem import parse_size
-from convsweep.report.plots.axes import CellPanel, cell_panel, draw_cells
+from convsweep.report.plots.cell_panel import CellPanel, cell_panel, draw_cells
 from convsweep.report.plots.family_style import SHADES, family_of
 from convsweep.report.plots.style import GREY, Picture, legend, most_wins, new_figure, sentence
 

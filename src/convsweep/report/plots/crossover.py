@@ -14,7 +14,7 @@ from convsweep.analysis.separable.comparison import Replacement, SeparableCompar
 from convsweep.problems.problem import ConvProblem, format_size
 from convsweep.problems.separable import SEPARABLE
 from convsweep.report.plots.axes import as_cells, panel_columns, panel_figure
-from convsweep.report.plots.heatmap import SpeedupColors, ink
+from convsweep.report.plots.speedup_colors import SpeedupColors, ink
 from convsweep.report.plots.style import GREY, WIDTH, Picture, sentence
 
 MOST_PANELS = 6

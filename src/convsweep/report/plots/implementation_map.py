@@ -11,7 +11,8 @@ from convsweep.analysis.implementations import METHODS, Implementations, family
 from convsweep.analysis.labels import name_setting
 from convsweep.formatting import shorten
 from convsweep.problems.problem import parse_size
-from convsweep.report.plots import axes
+from convsweep.report.plots.axes import panel_columns, panel_figure
+from convsweep.report.plots.cell_panel import CellPanel, cell_panel, draw_cells
 from convsweep.report.plots.style import COLORS, GREY, Picture, legend, sentence
 from convsweep.results.machines import short_name
 
@@ -41,12 +42,12 @@ def draw(found: Implementations, setting: str) -> Picture | None:
     shown = {textwrap.fill(name, _LONGEST_NAME): colors[name] for name in colors}
     further_lines = sum(name.count("\n") for name in shown)
     kinds, height = [kind for kind, _ in panels], 0.9 + 0.2 * rows
-    letters, more = _LETTERS // axes.panel_columns(len(panels)), 1 + _LINE * further_lines
-    figure, grid = axes.panel_figure(
+    letters, more = _LETTERS // panel_columns(len(panels)), 1 + _LINE * further_lines
+    figure, grid = panel_figure(
         kinds, "input size", "channels", each=height, more=more, shared=False
     )
     for ax, (_, panel) in zip(grid, panels, strict=True):
-        axes.draw_cells(ax, panel, lambda name: colors.get(name, GREY), letters)
+        draw_cells(ax, panel, lambda name: colors.get(name, GREY), letters)
         ax.add_collection(LineCollection(borders(panel.cells), colors="black", linewidths=2))
     others = [_OTHERS][: len(names - colors.keys())]
     legend(figure, {}, colors=shown | dict.fromkeys(others, GREY))
@@ -63,13 +64,13 @@ def draw(found: Implementations, setting: str) -> Picture | None:
     )
 
 
-def _panel(cases: DataFrame) -> axes.CellPanel[str]:
+def _panel(cases: DataFrame) -> CellPanel[str]:
     """Return the panel of one kind; of several layers in one place the one with most MACs."""
     found = {
         ((case["in_channels"], case["out_channels"]), parse_size(case["input_size"])): case["name"]
         for case in cases.sort_values("macs", kind="stable").to_dict("records")
     }
-    return axes.cell_panel(found, _MOST_CELLS)
+    return cell_panel(found, _MOST_CELLS)
 
 
 def implementation_colors(names: Iterable[str]) -> dict[str, str]:

@@ -8,7 +8,13 @@ from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.analysis.network_totals import network_sum
 from convsweep.analysis.run import Run, network_totals
-from convsweep.report.plots import axes
+from convsweep.report.plots.axes import (
+    drawn_ends,
+    error_bars,
+    label_rows,
+    linear_seconds,
+    log_seconds,
+)
 from convsweep.report.plots.style import GREY, Look, Picture, legend, looks, new_figure, sentence
 
 MOST_LAYERS = 30
@@ -57,13 +63,13 @@ def _draw_layers(ax: Axes, timed: DataFrame, shown: list[str], used: dict[str, L
     for backend, look in used.items():
         part = timed[(timed["backend"] == backend) & timed["label"].isin(shown)]
         places = [shown.index(label) for label in part["label"]]
-        axes.error_bars(ax, part["time_s"], places, look,
+        error_bars(ax, part["time_s"], places, look,
                    x_ends=(part["ci_low_s"], part["ci_high_s"]))  # fmt: skip
-    axes.log_seconds(ax, "x")
+    log_seconds(ax, "x")
     counts = timed.groupby("label")["layer_count"].first()
     times = {label: f"  x{counts[label]}" if counts[label] > 1 else "" for label in shown}
     prefix = f"{timed['workload'].iloc[0]} "  # which the title contains
-    axes.label_rows(
+    label_rows(
         ax, [formatting.shorten(label.removeprefix(prefix)) + times[label] for label in shown]
     )
     ax.set_xlabel("time of a layer, as often as it occurs")
@@ -73,13 +79,13 @@ def _draw_totals(ax: Axes, totals: dict[str, Interval], used: dict[str, Look]) -
     """Draw one bar per backend, and grey ones for choices per layer."""
     ends = []
     for place, (name, (value, *interval)) in enumerate(totals.items()):
-        (low,), (high,) = axes.drawn_ends(*([end] for end in interval))
+        (low,), (high,) = drawn_ends(*([end] for end in interval))
         ax.barh(place, value, color=used[name].color if name in used else _CHOICE, alpha=0.85)
         ax.plot([low, high], [place, place], color=GREY, linewidth=3)
         ends.append(np.nanmax([value, high]))
         ax.annotate(formatting.seconds(value), (ends[-1], place), xytext=(5, 0), va="center",
                     textcoords="offset points", fontsize=9)  # fmt: skip
-    axes.label_rows(ax, list(totals))
+    label_rows(ax, list(totals))
     ax.set_xlim(0, 1.15 * max(ends))
-    axes.linear_seconds(ax)
+    linear_seconds(ax)
     ax.set_xlabel("sum over all layers")

@@ -14,13 +14,21 @@ from convsweep import formatting
 from convsweep.analysis.estimates import Interval
 from convsweep.analysis.network_breakdown import UNATTRIBUTED, NetworkBreakdown
 from convsweep.analysis.network_totals import REPLACED, STANDARD, NetworkSum
-from convsweep.report.plots import style
 from convsweep.report.plots.axes import drawn_ends, error_bars, label_rows, log_seconds, short
+from convsweep.report.plots.style import (
+    COLORS,
+    GREY,
+    Look,
+    Picture,
+    legend,
+    marker_handle,
+    new_panel,
+)
 
 _NAME_HEIGHT = 0.045  # of the axes
 _MOST_NAMED = 16  # more names would overlap
-_LOOKS = {STANDARD: style.Look(style.COLORS[1], "o"), REPLACED: style.Look(style.COLORS[2], "D")}
-_MEASURED, _EXPECTED = style.Look(style.COLORS[1], "o"), style.Look(style.COLORS[2], "|")
+_LOOKS = {STANDARD: Look(COLORS[1], "o"), REPLACED: Look(COLORS[2], "D")}
+_MEASURED, _EXPECTED = Look(COLORS[1], "o"), Look(COLORS[2], "|")
 
 OTHERS = ("batch norm", "activation", "pooling", "linear", "loss", "optimizer", "other")
 """Kinds of calls that are no convolutions."""
@@ -28,31 +36,31 @@ _CONVOLUTIONS, _SINGLE = "convolutions in the network", "convolutions, each time
 # Hatches distinguish the parts in grey prints.
 _FILLS: Mapping[str, tuple[str, str]] = {
     _SINGLE: ("#9cc9e3", ""),
-    _CONVOLUTIONS: (style.COLORS[1], ""),
-    "batch norm": (style.COLORS[2], "///"),
-    "activation": (style.COLORS[6], "..."),
-    "pooling": (style.COLORS[3], "\\\\\\"),
-    "linear": (style.COLORS[4], "xxx"),
-    "loss": (style.COLORS[7], ""),
-    "optimizer": (style.COLORS[5], "++"),
+    _CONVOLUTIONS: (COLORS[1], ""),
+    "batch norm": (COLORS[2], "///"),
+    "activation": (COLORS[6], "..."),
+    "pooling": (COLORS[3], "\\\\\\"),
+    "linear": (COLORS[4], "xxx"),
+    "loss": (COLORS[7], ""),
+    "optimizer": (COLORS[5], "++"),
     "other": ("#b5b5b5", ""),
     UNATTRIBUTED: ("#e6e6e6", "---"),
 }
 
 
-def draw_work(sums: Sequence[NetworkSum]) -> style.Picture | None:
+def draw_work(sums: Sequence[NetworkSum]) -> Picture | None:
     """Draw MACs against time, one point per network and choice; None below two networks."""
     networks = [one for one in sums if one.choices]
     if len(networks) < 2:
         return None
-    figure, ax = style.new_panel(5.6)
+    figure, ax = new_panel(5.6)
     for one in networks:
         choices = {STANDARD: one.standard, REPLACED: one.replaced}
         ends = [(name, c.macs, c.sum.time) for name, c in choices.items() if c]
         for name, macs, time in ends:
             error_bars(ax, [macs], [time.value], _LOOKS[name],
                        y_ends=([time.low], [time.high]))  # fmt: skip
-        ax.plot([macs for _, macs, _ in ends], [time.value for *_, time in ends], color=style.GREY,
+        ax.plot([macs for _, macs, _ in ends], [time.value for *_, time in ends], color=GREY,
                 linewidth=0.8, alpha=0.6, zorder=1)  # fmt: skip
     rate = _rate_line(ax, networks)
     ax.set(xscale="log", xlabel="multiply-accumulates of all convolutions")
@@ -66,8 +74,8 @@ def draw_work(sums: Sequence[NetworkSum]) -> style.Picture | None:
     replaced = any(one.replaced for one in networks)
     [baseline] = set(networks[0].standard.backends.values())
     shown = {baseline: _LOOKS[STANDARD]} | ({REPLACED: _LOOKS[REPLACED]} if replaced else {})
-    style.legend(figure, shown, lines=[rate])
-    return style.Picture(
+    legend(figure, shown, lines=[rate])
+    return Picture(
         name="macs_vs_time",
         figure=figure,
         title="Time of the convolutions of networks by MACs",
@@ -83,7 +91,7 @@ def _rate_line(ax: Axes, networks: Sequence[NetworkSum]) -> Line2D:
     ends = np.array([min(macs) / 1.3, max(macs) * 1.3])
     rate = largest.macs / largest.sum.time.value
     label = f"{formatting.digits(2 * rate / 1e9)} GFLOP/s"
-    [line] = ax.plot(ends, ends / rate, color=style.GREY, linestyle=":", linewidth=1.2, label=label)
+    [line] = ax.plot(ends, ends / rate, color=GREY, linestyle=":", linewidth=1.2, label=label)
     return line
 
 
@@ -95,7 +103,7 @@ def _name_points(figure: Figure, ax: Axes, networks: Sequence[NetworkSum]) -> No
     to_axes = ax.transData + ax.transAxes.inverted()
     heights = spread([float(to_axes.transform(point)[1]) for point in points], _NAME_HEIGHT)
     for one, point, height in zip(named, points, heights, strict=True):
-        line = {"arrowstyle": "-", "color": style.GREY, "linewidth": 0.6, "alpha": 0.4}
+        line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "alpha": 0.4}
         name = formatting.shorten(one.network)
         ax.annotate(name, point, xytext=(1.03, height), textcoords="axes fraction",
                     va="center", fontsize=8.5, arrowprops=line)  # fmt: skip
@@ -118,11 +126,11 @@ class Gain(NamedTuple):
     mac_ratio: float  # MACs before / MACs after
 
 
-def draw_gains(gains: Sequence[Gain]) -> style.Picture | None:
+def draw_gains(gains: Sequence[Gain]) -> Picture | None:
     """Draw the expected and the measured speedup of each change; None without one."""
     if not gains:
         return None
-    figure, ax = style.new_panel(1.9 + 0.42 * len(gains))
+    figure, ax = new_panel(1.9 + 0.42 * len(gains))
     for place, gain in enumerate(gains):
         value, low, high = gain.measured
         ax.plot([value, gain.mac_ratio], [place, place], color="#c9c9c9", linewidth=3, zorder=1)
@@ -131,7 +139,7 @@ def draw_gains(gains: Sequence[Gain]) -> style.Picture | None:
         text = f"{formatting.speedup(value)} of {formatting.speedup(gain.mac_ratio)}"
         ax.annotate(text, (value, place), xytext=(0, 8), ha="center",
                     textcoords="offset points", fontsize=9)  # fmt: skip
-    ax.axvline(1, color=style.GREY, linewidth=1)
+    ax.axvline(1, color=GREY, linewidth=1)
     furthest = max(max(gain.measured.value, gain.mac_ratio) for gain in gains)
     bars = np.array([gain.measured[1:] for gain in gains]).T
     highest = np.nanmax([furthest, *drawn_ends(*bars)[1]])
@@ -139,9 +147,9 @@ def draw_gains(gains: Sequence[Gain]) -> style.Picture | None:
     label_rows(ax, [gain.name for gain in gains])
     ax.set_ylim(top=-0.6)
     ax.set_xlabel("speedup: time of standard convolutions / time of separable ones")
-    expected = style.marker_handle(_EXPECTED, "expected from MACs", markersize=12, mew=2.5)
-    style.legend(figure, {"measured": _MEASURED}, lines=[expected])
-    return style.Picture(
+    expected = marker_handle(_EXPECTED, "expected from MACs", markersize=12, mew=2.5)
+    legend(figure, {"measured": _MEASURED}, lines=[expected])
+    return Picture(
         name="network_speedup",
         figure=figure,
         title="Speedup of separable networks' convolutions, measured and expected",
@@ -150,11 +158,11 @@ def draw_gains(gains: Sequence[Gain]) -> style.Picture | None:
     )
 
 
-def draw_breakdown(breakdowns: Sequence[NetworkBreakdown]) -> style.Picture | None:
+def draw_breakdown(breakdowns: Sequence[NetworkBreakdown]) -> Picture | None:
     """Draw the convolutions timed separately, and the network in parts; None without one."""
     if not breakdowns:
         return None
-    figure, ax = style.new_panel(2.1 + 0.8 * len(breakdowns))
+    figure, ax = new_panel(2.1 + 0.8 * len(breakdowns))
     used: set[str] = set()
     widest = 100.0  # percent
     for place, one in enumerate(breakdowns):
@@ -172,11 +180,11 @@ def draw_breakdown(breakdowns: Sequence[NetworkBreakdown]) -> style.Picture | No
     ax.set_xlim(0, 1.18 * widest)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} %")
     ax.set_xlabel("share of the network's time")
-    style.legend(figure, {}, lines=[
+    legend(figure, {}, lines=[
         Patch(facecolor=color, hatch=hatch, edgecolor="white", label=kind)
         for kind, (color, hatch) in _FILLS.items() if kind in used
     ])  # fmt: skip
-    return style.Picture(
+    return Picture(
         name="layers_vs_network",
         figure=figure,
         title="Time of whole networks by kind of call",

@@ -1,7 +1,4 @@
-"""Appearance of all figures: colour-blind safe colours, markers, legends, PNG.
-
-Every text is data, and drawn in characters that the font has.
-"""
+"""Appearance of all figures: colour-blind safe colours, markers, legends, PNG."""
 
 from __future__ import annotations
 
@@ -12,59 +9,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
 
-from convsweep.formatting import shorten, slug, visible_escape
-
-FONT, NO_BREAK_SPACE = "DejaVu Sans", "\N{NO-BREAK SPACE}"
-
-
-def figure_text(text: str) -> str:
-    """Return text with visible escapes for the characters that can't be drawn."""
-    return "".join(c if c in _drawable() else visible_escape(c) for c in text)
-
-
-@cache
-def _drawable() -> frozenset[str]:
-    """Return the printable characters of the font, both regular and bold."""
-    fonts = (FontProperties(family=FONT, weight=weight) for weight in ("normal", "bold"))
-    regular, bold = (set(map(chr, get_font(findfont(font)).get_charmap())) for font in fonts)
-    return frozenset({c for c in regular & bold if c.isprintable()} | {NO_BREAK_SPACE})
-
-
-class _Renderer(RendererAgg):
-    """Measures and draws every text of a figure."""
-
-    def get_text_width_height_descent(self, s: str, *more: Any) -> Any:
-        return super().get_text_width_height_descent(figure_text(s), *more)  # type: ignore[no-untyped-call]
-
-    def draw_text(self, gc: Any, x: float, y: float, s: str, *more: Any, **options: Any) -> None:
-        super().draw_text(gc, x, y, figure_text(s), *more, **options)  # type: ignore[no-untyped-call]
-
-
-class DataCanvas(FigureCanvasAgg):
-    """Canvas that draws on such a renderer."""
-
-    def get_renderer(self) -> Any:
-        """Return the renderer of this size."""
-        found = super().get_renderer()  # type: ignore[no-untyped-call]
-        if not isinstance(found, _Renderer):
-            self.renderer = _Renderer(found.width, found.height, found.dpi)  # type: ignore[no-untyped-call]
-        return self.renderer
-
+from convsweep.formatting import shorten, slug
+from convsweep.report.plots.canvas import FONT, DataCanvas
 
 WIDTH = 9.0  # inches; at 150 dots per inch twice what a README shows
 DPI = 150

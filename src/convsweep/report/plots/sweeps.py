@@ -14,8 +14,16 @@ from convsweep.analysis.labels import padding_of
 from convsweep.analysis.run import Run
 from convsweep.formatting import compact
 from convsweep.problems.problem import parse_size
-from convsweep.report.plots import style
 from convsweep.report.plots.axes import drawn_ends, evenly, log_seconds, log_ticks_at, panel_figure
+from convsweep.report.plots.style import (
+    GREY,
+    Look,
+    Picture,
+    legend,
+    looks,
+    most_wins,
+    sentence,
+)
 
 _MOST_PANELS = 6
 _PANEL_AXES = {
@@ -40,7 +48,7 @@ CHANNELS = Sweep("channels", "in_channels", "input channels")
 SIZE = Sweep("size", "side", "input size (pixels per side)")
 
 
-def draw(run: Run, sweep: Sweep) -> style.Picture | None:
+def draw(run: Run, sweep: Sweep) -> Picture | None:
     """Draw time against one axis in one setting; None if no backend has two points of it."""
     layers = run.cases["workload"].notna()  # of networks: they share no axis
     timed = run.cases[~layers & (run.cases["status"] == "ok")]
@@ -50,7 +58,7 @@ def draw(run: Run, sweep: Sweep) -> style.Picture | None:
         return None
     panels = _choose_panels(points, axes)
     drawn = pd.concat([cases for _, cases in panels])
-    shown = {b: look for b, look in style.looks(run.backends).items() if b in set(drawn["backend"])}
+    shown = {b: look for b, look in looks(run.backends).items() if b in set(drawn["backend"])}
     names, height = [name for name, _ in panels], 2.7 if len(panels) > 3 else 3.1
     figure, grid = panel_figure(names, sweep.label, "time per call", each=height, more=1.3)
     changes = sum(
@@ -60,20 +68,18 @@ def draw(run: Run, sweep: Sweep) -> style.Picture | None:
     )
     log_seconds(grid[0], "y")
     log_ticks_at(grid[0], drawn[sweep.column])
-    tick = Line2D(
-        [], [], color=style.GREY, linestyle="none", label="implementation changes", **_CHANGE
-    )
-    style.legend(figure, shown, lines=[tick] if changes else [])
+    tick = Line2D([], [], color=GREY, linestyle="none", label="implementation changes", **_CHANGE)
+    legend(figure, shown, lines=[tick] if changes else [])
     best = fastest(run)
     best = best[best["label"].isin(drawn["label"])]
     winners = best.loc[best["significant"], "backend"]
-    return style.Picture(
+    return Picture(
         name=f"time_by_{sweep.name}",
         figure=figure,
         title=f"Time per call by {sweep.label}",
         alt="Line charts, one line per backend.",
-        caption=style.sentence(
-            style.most_wins(winners, len(best), "problems"),
+        caption=sentence(
+            most_wins(winners, len(best), "problems"),
             drawn=(drawn["label"].nunique(), timed["label"].nunique()),
         ),
     )
@@ -97,7 +103,7 @@ def _points(cases: DataFrame, sweep: Sweep) -> DataFrame:
     return cases
 
 
-def _line(ax: Axes, cases: DataFrame, column: str, look: style.Look) -> int:
+def _line(ax: Axes, cases: DataFrame, column: str, look: Look) -> int:
     """Draw one backend's line; return how often its implementation changes."""
     cases = cases.sort_values(column)
     ax.plot(cases[column], cases["time_s"], color=look.color, marker=look.marker,

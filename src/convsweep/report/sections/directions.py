@@ -6,7 +6,7 @@ from itertools import islice
 from convsweep import formatting
 from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import SeparableComparison
-from convsweep.analysis.separable.pairing import ByDirection
+from convsweep.analysis.separable.directions import ByDirection
 from convsweep.problems.case import DIRECTIONS
 from convsweep.report.pages import Section
 from convsweep.report.plots import MOST_SETTINGS, crossover, directions

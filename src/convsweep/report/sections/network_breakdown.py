@@ -3,9 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from convsweep import formatting
-from convsweep.analysis import network_breakdown
+from convsweep.analysis.network_breakdown import (
+    UNATTRIBUTED,
+    UNDECIDED,
+    Breakdowns,
+    NetworkBreakdown,
+)
 from convsweep.analysis.network_totals import ratio
-from convsweep.report.model_text import end_to_end_sentence
+from convsweep.report.network_text import end_to_end_sentence
 from convsweep.report.pages import Section
 from convsweep.report.plots.networks import OTHERS, draw_breakdown
 from convsweep.report.table import Table
@@ -15,7 +20,7 @@ _MOST_LAYERS = 8
 _NOTE = "Times of a network's parts include the overhead of timing them; end-to-end times do not."
 
 
-def section(whole: Mapping[str, network_breakdown.Breakdowns]) -> Section | None:
+def section(whole: Mapping[str, Breakdowns]) -> Section | None:
     """Return the section on breakdowns by setting; None if no network was run end to end."""
     found = {setting: own for setting, (own, _) in whole.items()}
     reasons = [reason for _, own in whole.values() for reason in own.items()]
@@ -34,7 +39,7 @@ def section(whole: Mapping[str, network_breakdown.Breakdowns]) -> Section | None
     return Section.of_settings(TITLE, sentences[0], tables, pictures, _NOTE if every else "")
 
 
-def _shares(found: Sequence[network_breakdown.NetworkBreakdown]) -> list[str]:
+def _shares(found: Sequence[NetworkBreakdown]) -> list[str]:
     """Return a sentence on networks by increasing share of their convolutions, if there are."""
     if len(found) < 2:
         return [*map(end_to_end_sentence, found)]
@@ -52,7 +57,7 @@ def _percents(shares: Sequence[float]) -> str:
     return " to ".join(dict.fromkeys(formatting.percent(shares[i]) for i in (0, -1)))
 
 
-def sums_table(found: Mapping[str, Sequence[network_breakdown.NetworkBreakdown]]) -> Table:
+def sums_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
     """Return the sums of layers alone, one row per setting and network."""
     numbers = (
         "end to end (95 %)", "layers alone (95 %)", "share (95 %)", "layers alone, cold caches",
@@ -76,9 +81,9 @@ def sums_table(found: Mapping[str, Sequence[network_breakdown.NetworkBreakdown]]
     return Table.by_setting(("setting", "network", *numbers), rows, numbers).filled
 
 
-def parts_table(found: Mapping[str, Sequence[network_breakdown.NetworkBreakdown]]) -> Table:
+def parts_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
     """Return the parts of networks, one row per setting and network."""
-    numbers = ("layers in the network", *OTHERS, network_breakdown.UNATTRIBUTED, "backward passes")
+    numbers = ("layers in the network", *OTHERS, UNATTRIBUTED, "backward passes")
     rows = [
         (
             setting,
@@ -97,7 +102,7 @@ def parts_table(found: Mapping[str, Sequence[network_breakdown.NetworkBreakdown]
     return Table.by_setting(("setting", "network", *numbers), rows, numbers).filled
 
 
-def layers_table(found: Mapping[str, Sequence[network_breakdown.NetworkBreakdown]]) -> Table:
+def layers_table(found: Mapping[str, Sequence[NetworkBreakdown]]) -> Table:
     """Return the convolutions with the largest significant differences, of all networks."""
     numbers = ("calls", "alone", "in the network", "in the network / alone (95 %)")
     every = (
@@ -105,7 +110,7 @@ def layers_table(found: Mapping[str, Sequence[network_breakdown.NetworkBreakdown
         for setting, breakdowns in found.items()
         for one in breakdowns
         for layer in one.layers
-        if layer.verdict != network_breakdown.UNDECIDED
+        if layer.verdict != UNDECIDED
     )
     most = sorted(every, key=lambda item: -abs(item[2].extra_s))[:_MOST_LAYERS]
     rows = [

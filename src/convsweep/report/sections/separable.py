@@ -8,9 +8,14 @@ from convsweep.analysis.run import Run
 from convsweep.analysis.separable.comparison import Comparisons, Replacement, SeparableComparison
 from convsweep.analysis.separable.gap import CAUSES, PREDICTED, Gap, Variant, fastest_variants
 from convsweep.problems.separable import DEPTHWISE, POINTWISE, SEPARABLE, SEPARABLE_PARTS
-from convsweep.report import plots
 from convsweep.report.pages import Section
-from convsweep.report.plots import crossover, predicted_speedup, waterfall
+from convsweep.report.plots import (
+    MOST_SETTINGS,
+    crossover,
+    note_settings,
+    predicted_speedup,
+    waterfall,
+)
 from convsweep.report.summary_text import MOST_WORDS, sentences_by_setting
 from convsweep.report.table import Table
 
@@ -69,7 +74,7 @@ def section(
                 crossover.draw(own, {"": found.headline}) if not in_directions else None,
                 waterfall.draw(gaps.get(name, ())),
             ]
-            for name, found in [*timed.items()][: plots.MOST_SETTINGS]
+            for name, found in [*timed.items()][:MOST_SETTINGS]
             for own in [run.within(name)]
         },
         " ".join(
@@ -77,7 +82,7 @@ def section(
                 _NOTE,
                 *[_GAP_NOTE][: len(known)],
                 *_unclear_traces(comparisons, gaps),
-                *plots.note_settings(len(timed)),
+                *note_settings(len(timed)),
             ]
         ),
     )
