@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 from convsweep.analysis.sample_flags import RETRIED
@@ -121,6 +122,34 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+@lru_cache(maxsize=256)
+def _case_columns(case: Case) -> dict[str, Any]:
+    """Return the columns of a case that are the same in every pass."""
+    problem, layer = case.problem, case.layer
+    values: dict[str, Any] = {
+        one.name: getattr(of, one.name)
+        for of in (problem, case)
+        for one in fields(of)
+        if one.name in COLUMNS
+    }
+    for name, value in values.items():
+        if isinstance(value, tuple):
+            values[name] = format_size(value)
+    if problem.padding_end == problem.padding:
+        values["padding_end"] = None
+    if not problem.transposed:
+        values["output_padding"] = None
+    return values | {
+        "problem": problem.label,
+        "workload": layer.workload,
+        "layer": layer.name,
+        "layer_count": layer.count,
+        "role": layer.role,
+        "macs": case.products * problem.macs,
+        "min_bytes": least_bytes(case),
+    }
+
+
 def make_row(
     run: RunInfo,
     case: Case,
@@ -130,40 +159,19 @@ def make_row(
     node: str | None = None,
 ) -> Row:
     """Return the row of one case in one pass; `node` is the cluster node that measured it."""
-    problem, layer = case.problem, case.layer
-    values: dict[str, Any] = {
-        one.name: getattr(of, one.name)
-        for of in (problem, case)
-        for one in fields(of)
-        if one.name in COLUMNS
-    }
-    values["layer"] = layer.name
-    sizes: dict[str, str | None] = {
-        name: format_size(value) for name, value in values.items() if isinstance(value, tuple)
-    }
-    if problem.padding_end == problem.padding:
-        sizes["padding_end"] = None
-    if not problem.transposed:
-        sizes["output_padding"] = None
     computes = outcome.status != "skipped"
     return Row(
         run_id=run.run_id,
         pass_index=pass_index,
         started_at=utc_now(),
         environment_id=run.environment_id,
-        problem=problem.label,
-        workload=layer.workload,
-        layer_count=layer.count,
-        role=layer.role,
         backend_version=backend.version or None,
         device_name=run.device_descriptions[case.device],
         driver=run.driver,
-        macs=case.products * problem.macs,
         backend_macs=executed_macs(backend, case) if computes else None,
-        min_bytes=least_bytes(case),
         backend_bytes=moved_bytes(backend, case) if computes else None,
         backend_family=backend.family,
         node=node,
-        **values | sizes,
+        **_case_columns(case),
         **{name: getattr(outcome, name) for name in MEASURED_COLUMNS},
     )
