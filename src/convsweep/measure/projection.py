@@ -62,6 +62,10 @@ class Projection:
         """The full reference, for outputs that the fast check rejects."""
         return replace(compute_reference(self.problem, self.inputs), eps=self.eps)
 
+    def undone(self, y: Tensor) -> Tensor | None:
+        """Return the negative of an output for -x; None with a bias."""
+        return None if self.bias.any() else -y
+
     def compare(self, y: Tensor, bound: float, negated: bool) -> Outcome:
         """Compare an output for x, or for -x; the errors are those of the pixels in full."""
         values, sign = y.view(*self.problem.output_shape[:2], -1), -1.0 if negated else 1.0

@@ -44,6 +44,10 @@ class Reference:
         """max(|conv(x, w)| + |bias|), the largest number that is rounded in the end."""
         return max(self.largest, 0.0 if self.negated is None else float(self.negated.abs().max()))
 
+    def undone(self, y: Tensor) -> Tensor | None:
+        """Return an output for changed inputs, divided by a power of two; None with a bias."""
+        return y / self.factor if self.negated is None else None
+
     def compare(self, y: Tensor, bound: float, negated: bool) -> Outcome:
         """Compare all values of an output for x, or for -x, in chunks."""
         scaled = negated and self.negated is None
@@ -87,6 +91,9 @@ class Expected(Protocol):
     @property
     def shape(self) -> Size:
         """Shape of the output."""
+
+    def undone(self, y: Tensor) -> Tensor | None:
+        """Return what an output for -x means for x, without rounding; None if that is unknown."""
 
     def compare(self, y: Tensor, bound: float, negated: bool) -> Outcome:
         """Compare an output for x, or for -x: `ok` or `mismatch`."""
