@@ -33,13 +33,14 @@ _NAMES = {"median_change": "median", "p95_change": "95th percentile"}
 
 def tool_pictures(rows: DataFrame) -> list[Picture]:
     """Return the figures of speedups and of changes between runs."""
+    used = looks(agreement.tool_names(rows))
     with drawing_style():
-        return [_answers(agreement.most_measured(rows)), _error_against_cost(rows)]
+        return [_answers(agreement.most_measured(rows), used), _error_against_cost(rows, used)]
 
 
-def _answers(rows: DataFrame) -> Picture:
+def _answers(rows: DataFrame, used: dict[str, Look]) -> Picture:
     """Return a chart with one row per pair, one lane per tool and one dot per run."""
-    shown = looks(agreement.tool_names(rows))
+    shown = {tool: used[tool] for tool in agreement.tool_names(rows)}
     pairs = list(dict.fromkeys(rows["pair"]))
     figure = new_figure(1.6 + 0.62 * len(pairs))
     ax = figure.subplots()
@@ -76,17 +77,16 @@ def _dots(ax: Axes, rows: DataFrame, pairs: list[str], lane: float, look: Look) 
                 marker="|", markersize=11, markeredgewidth=1.6, linestyle="none")  # fmt: skip
 
 
-def _error_against_cost(rows: DataFrame) -> Picture:
+def _error_against_cost(rows: DataFrame, used: dict[str, Look]) -> Picture:
     """Return lines of the median and 95th percentile change over the seconds taken, per tool."""
     table = agreement.by_tool(rows).dropna(subset="p95_change")
-    shown = looks(agreement.tool_names(rows))
     sets = list(rows["pairs"].unique())
     labels = ("seconds per run", "change between two runs (%)")
     figure, axes = panel_figure(sets, *labels, each=4.6, more=0)
     for ax, name in zip(axes, sets, strict=True):
         ours = table[table["pairs"] == name]
         for tool, lines in ours.groupby("tool"):
-            look = shown[str(tool)]
+            look = used[str(tool)]
             for column, style in _CHANGES.items():
                 ax.plot(lines["run_s"], 100 * lines[column], style, color=look.color,
                         marker=look.marker, markersize=5)  # fmt: skip
@@ -95,7 +95,7 @@ def _error_against_cost(rows: DataFrame) -> Picture:
         log_ratios(ax.yaxis)
     handles = [Line2D([], [], color=GREY, linestyle=style, label=_NAMES[column])
                for column, style in _CHANGES.items()]  # fmt: skip
-    legend(figure, {tool: shown[tool] for tool in shown if tool in set(table["tool"])},
+    legend(figure, {tool: used[tool] for tool in used if tool in set(table["tool"])},
            lines=handles, joined=False)  # fmt: skip
     return Picture(
         name="error_against_cost",
