@@ -22,7 +22,7 @@ from bench.harness.estimators import ESTIMATORS, OURS, Answer95, Estimator
 from bench.harness.interval_methods import Array
 from convsweep import formatting
 from convsweep.analysis.drift import estimate_drift
-from convsweep.analysis.estimates import CONFIDENCE, Estimate, difference, estimate
+from convsweep.analysis.estimates import CONFIDENCE, Estimate, estimate, widened
 from convsweep.report.table import Table
 from convsweep.report.tables import markdown
 from convsweep.results import store
@@ -219,7 +219,7 @@ def _widened(found: Estimate) -> Estimate:
     for run in range(found.mean.shape[1]):
         others = (np.delete(part, run, axis=1).T for part in found[:2])
         own = Estimate(*(part[:, run] for part in found))
-        columns.append(difference(own, estimate_drift(*others).of_comparisons))
+        columns.append(widened(own, estimate_drift(*others).of_comparisons))
     return Estimate(*np.moveaxis(np.array(columns), 0, -1))
 
 

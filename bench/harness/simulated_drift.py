@@ -10,7 +10,7 @@ import numpy as np
 from bench.harness.interval_methods import Array
 from bench.harness.verdict_errors import Row
 from convsweep.analysis.drift import estimate_drift
-from convsweep.analysis.estimates import Estimate, difference, estimate, half_width
+from convsweep.analysis.estimates import Estimate, estimate, half_width, widened
 
 RUNS = (3, 4, 6, 8, 30)
 COMPARISONS, PASSES, PASS_DEVIATION = 8, 8, 0.05
@@ -57,7 +57,7 @@ def drifts(scenario: str, runs: int, trials: int = TRIALS) -> Iterator[Row]:
         found, own = estimate_drift(*every[:2]), Estimate(*(part[0] for part in every))
         known = (None, found.error, found.of_comparisons)
         errors.append(abs(own.mean))
-        halves.append([half_width(difference(own, one)) for one in known])
+        halves.append([half_width(widened(own, one)) for one in known])
     most = drift.deviations == drift.deviations.max()
     parts = {"": ~most | most} | ({} if most.all() else {": those": most})
     for part, places in parts.items():

@@ -55,8 +55,8 @@ def estimate_drift(logs: Array, errors: Array) -> Drift:
     """Return the drift of log speedups with standard errors, (runs, comparisons); three runs.
 
     The variance between runs less the mean squared standard error of a run: over all comparisons,
-    and of each, for which the variance between runs is shrunk towards that of the others. NaN is a
-    missing comparison.
+    and of each, for which the variance between runs is shrunk towards that of the others. If these
+    differ by chance only, each has the drift of all. NaN is a missing comparison.
     """
     deviations = np.nan_to_num(logs - np.nanmean(logs, axis=0))
     counts = (~np.isnan(logs)).sum(axis=0) - 1.0
@@ -66,6 +66,8 @@ def estimate_drift(logs: Array, errors: Array) -> Drift:
     tails = chdtri(degrees, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) / degrees
     ends = np.sqrt(np.maximum(between / np.append(1.0, tails) - within, 0))
     own, own_degrees = moderated(sums / counts, counts)
+    if np.ptp(own) == 0:  # no comparison drifts more than others
+        squares = within
     return Drift(
         Interval(*map(float, ends)),
         _excess(np.asarray(between), within, np.asarray(degrees)),

@@ -88,10 +88,8 @@ def _winsorized(logs: Array) -> tuple[Array, NDArray[np.intp], NDArray[np.intp]]
     return moved, passes, kept
 
 
-def difference(one: Estimate, other: Estimate | None) -> Estimate:
-    """Return the difference of two means without a shared pass (Welch 1947); None: of zero."""
-    if other is None:
-        return one
+def difference(one: Estimate, other: Estimate) -> Estimate:
+    """Return the difference of two means without a shared pass (Welch 1947)."""
     ours, theirs = one.standard_error**2, other.standard_error**2
     with np.errstate(divide="ignore", invalid="ignore"):
         both = (ours + theirs) ** 2 / (ours**2 / one.degrees + theirs**2 / other.degrees)
@@ -103,17 +101,31 @@ def difference(one: Estimate, other: Estimate | None) -> Estimate:
 def moderated(variances: Array, degrees: Array) -> tuple[Array, Array]:
     """Return variances shrunk towards their common one, and their degrees of freedom.
 
-    By empirical Bayes (Smyth 2004): the less they differ, the more.
+    By empirical Bayes (Smyth 2004): the less they differ, the more. They are equal if they differ
+    by chance only.
     """
     half, least = degrees / 2, max(1e-5 * float(np.median(variances)), 1e-300)
     logs = np.log(np.maximum(variances, least)) - special.digamma(half) + np.log(half)
     excess = logs.var(ddof=1) - special.polygamma(1, half).mean() if logs.size > 1 else 0.0
-    if excess <= 0:  # they differ by chance only
+    if excess <= 0:
         common = np.average(variances, weights=degrees)
         return np.full(variances.shape, common), np.full(variances.shape, degrees.sum())
     prior = optimize.brentq(lambda x: special.polygamma(1, x) - excess, 1e-3, 1e7)
     common = np.exp(logs.mean() + special.digamma(prior) - np.log(prior))
     return (2 * prior * common + degrees * variances) / (2 * prior + degrees), 2 * prior + degrees
+
+
+def widened(found: Estimate, drift: Estimate | None) -> Estimate:
+    """Return the estimate with the drift between runs, whose interval is no narrower; None: none.
+
+    The drift adds degrees of freedom, too, so that Student's factor may fall by more.
+    """
+    if drift is None:
+        return found
+    both = difference(found, drift)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = half_width(found) / half_width(both)
+    return both._replace(standard_error=both.standard_error * np.fmax(ratio, 1.0))
 
 
 def weighted_mean(logs: Array, weights: Array) -> Estimate:
@@ -142,7 +154,7 @@ def weighted_mean(logs: Array, weights: Array) -> Estimate:
 
 def equal_mean(logs: Array, drift: Estimate | None = None) -> Estimate:
     """Return the mean over cases of equal weight; `logs` as for `weighted_mean`."""
-    return difference(weighted_mean(logs, np.full(len(logs), 1 / len(logs))), drift)
+    return widened(weighted_mean(logs, np.full(len(logs), 1 / len(logs))), drift)
 
 
 def total(logs: Array, counts: Array) -> Estimate:

@@ -8,7 +8,7 @@ from pandas import DataFrame
 
 from convsweep.analysis.cases import read_cases
 from convsweep.analysis.drift import Drift
-from convsweep.analysis.estimates import Array, Estimate, Interval, bounds, difference, estimate
+from convsweep.analysis.estimates import Array, Estimate, Interval, bounds, estimate, widened
 from convsweep.analysis.roofline import attainable
 from convsweep.analysis.settings import SETTING_SPEEDUP, pair_settings
 from convsweep.analysis.verdicts import verdicts
@@ -57,7 +57,7 @@ def summarize(
     summary[rates.columns] = rates
     summary["baseline"] = baseline
     speedups = estimate(np.where(cases.is_baseline[:, np.newaxis], np.nan, cases.log_speedup))
-    speedups = difference(speedups, drift and drift.errors(summary))
+    speedups = widened(speedups, drift and drift.errors(summary))
     summary[[*SPEEDUP]] = bounds(speedups).T
     summary["verdict"] = stored_verdicts(speedups, margin)
     timed = cases.is_baseline & (summary["passes"] > 0)

@@ -46,7 +46,7 @@ def table_format(help_text: str) -> Callable[[Any], Any]:
 
 max_error = value("--max-error", "NUMBER", "Largest relative error of a result, such as 1e-5.")
 budget = value(
-    "--budget", "TIME", "Time from start to end of the command, such as 90s; the rest is left out."
+    "--budget", "TIME", "Longest time of the command, such as 90s; the rest is left out."
 )
 passes = value("--passes", "N", "Number of passes; each runs in fresh processes.", type=int)
 trace = click.option(

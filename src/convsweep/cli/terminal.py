@@ -27,7 +27,8 @@ _MAX_NAMES = 5
 def open_comparisons_line(left: OpenComparisons, end_reason: str) -> str:
     """Return one line: undecided comparisons, and the time they would still need."""
     if not left.cases:
-        return "All comparisons are decided."
+        ended = "; narrower intervals: --precision" if end_reason == "converged" else ""
+        return f"All comparisons are decided{ended}."
     parts = [f"{formatting.count(left.cases, 'comparison')} undecided"]
     if left.early:
         parts.append(f"{left.early} with too few passes to estimate the time they need")

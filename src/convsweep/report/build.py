@@ -258,11 +258,17 @@ def _validity(run: Run) -> str:
     deviation, low, high = map(formatting.percent, run.drift.deviation)
     compared = run.cases[run.cases["speedup"].notna() & (run.cases["backend"] != run.baseline)]
     errors, most = run.drift.errors(compared).standard_error, ""
-    if errors.any():
+    if not (run.drift.deviation.value or errors.any()):
+        return (
+            f"Speedups over {run.baseline} do not drift measurably between {len(run.drift.runs)} "
+            f"runs: by at most {high} (95 % confidence). Intervals do not contain that."
+        )
+    if len({*errors}) > 1:
         case = compared.iloc[int(errors.argmax())]
         size = formatting.percent(errors.max())
         most = f", that of {case['backend']} on {case['label']} most ({size})"
     return (
         f"Speedups over {run.baseline} drift by {deviation} between {len(run.drift.runs)} runs "
-        f"(95 % confidence: {low} to {high}){most}. Intervals and verdicts contain that."
+        f"(95 % confidence: {low} to {high}){most}. Intervals and verdicts contain that; those of "
+        "summary.csv do not."
     )
