@@ -193,9 +193,13 @@ def _read_others(folder: RunFolder, paths: Sequence[Path]) -> tuple[list[Section
     """Return the sections on the runs that the user names, and the drift between all runs.
 
     Raises:
-        ValueError: a run has neither a section nor a part in the drift.
+        ValueError: a run has neither a section nor a part in the drift, or is given twice.
     """
-    others = [*map(RunFolder, paths)]
+    others, seen = [*map(RunFolder, paths)], {folder.path.resolve()}
+    for other in others:
+        if other.path.resolve() in seen:
+            raise ValueError(f"--with {other} is the run of the report, or given twice")
+        seen.add(other.path.resolve())
     sections = [_further_section(other) for other in others]
     timed = [run for run in (folder, *others) if paths and not accuracy.is_accuracy_run(run)]
     rows = {str(run.path.resolve()): run.measurements for run in timed}

@@ -181,7 +181,7 @@ def test_a_table_of_other_threads_replaces_nothing(
     assert not report.replaced
     assert (
         sum(
-            one.reason.endswith("was not measured on cpu, float32, contiguous, 1 thread")
+            one.reason.endswith("not measured on cpu, float32, contiguous, 1 thread")
             for one in report.skipped
         )
         == 4

@@ -119,6 +119,9 @@ def test_a_report_widens_intervals_by_the_drift_of_runs_that_are_named(tmp_path:
     text = named.read_text(encoding="utf-8")
     assert "drift by" in text
     assert "that of im2col on C4 most" in text
+    for twice in ([tmp_path / "0"], [*others, others[0]]):
+        with pytest.raises(ValueError, match="given twice"):
+            write_report(tmp_path / "0", tmp_path / "one", others=twice)
     with pytest.raises(ValueError, match="name a noise run"):
         write_report(tmp_path / "0", tmp_path / "one", others=others[:1])
     assert not (tmp_path / "one").exists()

@@ -285,7 +285,7 @@ def _measure(
                 [taken_s] = layer_times([copies[0].model], [names], inputs, 0.0)
             sweep_layers(calls, kind, own, ends_s, threads, run_dir, observe, formats, taken_s)
             table = selection.read_table(run_dir, limit, backends, across_machines=False)
-            return table._replace(absent=f"was not measured within {budget} on")
+            return table._replace(absent=f"not measured within {budget} on")
         except ValueError as error:
             reason = str(error).replace(repr(str(run_dir)), "the measured run")
             absent = f"has no usable time after {budget} ({reason}) on"

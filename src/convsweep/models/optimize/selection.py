@@ -132,7 +132,7 @@ def read_table(
     # Hot caches and convsweep's own driver come first.
     rows = rows.sort_values(["cache", "driver"], ascending=[False, True], kind="stable")
     best, of_all, cases = (part.to_dict("records") for part in (rows, every, measured))
-    absent = "was not measured on" if path.is_dir() else "has no row in the table for"
+    absent = "not measured on" if path.is_dir() else "no row in the table for"
     return BackendTable(best, of_all, cases, absent, asked, max_error)
 
 
