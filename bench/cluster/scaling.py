@@ -26,9 +26,10 @@ from bench.cluster.tables import ROOT, write_rows
 from bench.harness.noop_sweep import noop_request
 from convsweep.cluster.address import parse_address
 from convsweep.cluster.connection import connected
-from convsweep.cluster.executor import GroupResult, RayExecutor
+from convsweep.cluster.executor import RayExecutor
 from convsweep.cluster.node_groups import NodeGroup, describe_nodes, fitting_nodes
 from convsweep.cluster.pool import Node, Pool, Slots, TaskLost, TaskResult, Ticket
+from convsweep.cluster.tasks import GroupResult
 from convsweep.measure.outcome import Outcome
 from convsweep.measure.settings import Settings
 from convsweep.problems.case import Case

@@ -5,12 +5,23 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from convsweep.backends.kernels import vectors
 from convsweep.backends.kernels.compiling import inlined
 from convsweep.backends.kernels.layouts import copy_floats
+from convsweep.backends.kernels.vectors import (
+    FLOAT_BYTES,
+    INT,
+    LINE_BYTES,
+    VECTOR,
+    VECTOR_BYTES,
+    fetch,
+    intrinsic,
+    load,
+    pointer,
+    vector,
+)
 
 
-@vectors.intrinsic
+@intrinsic
 def store_past_caches(typing: Any, address: Any, value: Any) -> Any:
     """Write a vector to an address that is a multiple of `VECTOR_BYTES`, past the caches.
 
@@ -18,28 +29,26 @@ def store_past_caches(typing: Any, address: Any, value: Any) -> Any:
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        write = builder.store(args[1], vectors.pointer(builder, args[0], vectors.VECTOR))
-        write.align = vectors.VECTOR_BYTES
-        write.set_metadata(
-            "nontemporal", builder.module.add_metadata([ir.Constant(vectors.INT, 1)])
-        )
+        write = builder.store(args[1], pointer(builder, args[0], VECTOR))
+        write.align = VECTOR_BYTES
+        write.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(INT, 1)]))
         return context.get_dummy_value()
 
-    return types.void(types.int64, vectors.vector), generate
+    return types.void(types.int64, vector), generate
 
 
-@vectors.intrinsic
+@intrinsic
 def prefetch(typing: Any, address: Any) -> Any:
     """Ask for the line of memory at an address, which may be any."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vectors.fetch(builder, args[0])
+        fetch(builder, args[0])
         return context.get_dummy_value()
 
     return types.void(types.int64), generate
 
 
-@vectors.intrinsic
+@intrinsic
 def fence(typing: Any) -> Any:
     """Complete all writes before this point, also those of `store_past_caches`."""
 
@@ -56,9 +65,9 @@ def copy_past_caches(source: int, target: int, size: int) -> None:
 
     Call `fence` afterwards.
     """
-    first = min(-target % vectors.LINE_BYTES, size)
-    last = first + (size - first) // vectors.VECTOR_BYTES * vectors.VECTOR_BYTES
-    copy_floats(source, target, first // vectors.FLOAT_BYTES)
-    for offset in range(first, last, vectors.VECTOR_BYTES):
-        store_past_caches(target + offset, vectors.load(source + offset))
-    copy_floats(source + last, target + last, (size - last) // vectors.FLOAT_BYTES)
+    first = min(-target % LINE_BYTES, size)
+    last = first + (size - first) // VECTOR_BYTES * VECTOR_BYTES
+    copy_floats(source, target, first // FLOAT_BYTES)
+    for offset in range(first, last, VECTOR_BYTES):
+        store_past_caches(target + offset, load(source + offset))
+    copy_floats(source + last, target + last, (size - last) // FLOAT_BYTES)
