@@ -102,7 +102,7 @@ def _bimodal(samples: NDArray[np.float64]) -> bool:
         return False
     split = int(gaps.argmax()) + least
     parts = ordered[:split], ordered[split:]
-    low, high = map(median, parts)
-    within = max(median(np.sort(np.abs(part - median(part)))) for part in parts)
+    low, high = middles = [*map(median, parts)]
+    within = max(median(np.sort(np.abs(p - m))) for p, m in zip(parts, middles, strict=True))
     wide = gaps.max() > max(4 * within, 0.5 * (high - low))
     return bool(wide and high - low > _MIN_CHANGE * median(ordered))
