@@ -12,21 +12,14 @@ import pytest
 from convsweep import cli
 from convsweep.results import store
 from convsweep.system.forkserver import isolated_start
-from tests.support.run_processes import AXES, COMMAND, none_left
+from tests.support.run_processes import AXES, none_left, started
 
 
 def start(out: Path, backend: str, environment: dict[str, str]) -> subprocess.Popen[str]:
     """A run that goes on for long, in a process group of its own."""
     words = ["--backend", "torch_conv", "--backend", backend, "--case-timeout", "100s"]
     more = ["--baseline", "torch_conv", "--passes", "1000", "--out", str(out)]
-    return subprocess.Popen(
-        [*COMMAND, "run", "--no-ceilings", *AXES, *words, *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    )
+    return started("run", "--no-ceilings", *AXES, *words, *more, environment=environment)
 
 
 def wait_for_rows(out: Path, number: int) -> None:
@@ -50,14 +43,7 @@ def test_one_interrupt_ends_a_run_after_the_row_and_it_can_be_resumed(
     assert (out / store.SUMMARY).exists()
 
     command = json.loads((out / store.ENVIRONMENT).read_text())["command"].split()[1:]
-    again = subprocess.Popen(
-        [*COMMAND, *command, "--resume"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    )
+    again = started(*command, "--resume", environment=environment)
     wait_for_rows(out, len(rows) + 4)
     os.killpg(again.pid, signal.SIGINT)
     again.communicate(timeout=60)

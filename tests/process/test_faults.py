@@ -11,7 +11,7 @@ import pytest
 
 from convsweep.results import store
 from tests.support import faulty_backends as outside
-from tests.support.run_processes import AXES, COMMAND, none_left
+from tests.support.run_processes import AXES, COMMAND, none_left, started
 
 ONE_PROBLEM = ["--axis", "in_channels=2", "--axis", "size=5"]
 MEMORY_LIMIT_BYTES = 2**30
@@ -33,13 +33,9 @@ def sweep(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
     backends = ["torch_conv", *(f"outside_{name}" for name in EXPECTED)]
     words = [word for name in backends for word in ("--backend", name)]
     options = ["--passes", "2", "--case-timeout", "3s", "--out", str(out)]
-    running = subprocess.Popen(
-        [*COMMAND, "run", "--no-ceilings", *ONE_PROBLEM, *words, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
+    running = started(
+        *("run", "--no-ceilings", *ONE_PROBLEM, *words, *options),
+        environment=environment,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT_BYTES,) * 2),
     )
     output, errors = running.communicate(timeout=300)
